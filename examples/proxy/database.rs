@@ -6,7 +6,10 @@ use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{Error, ExchangeStore, ModelStore, SqlFault, SqlRegistry, Store, TraceStore},
+    registry::{
+        Error, ExchangeStore, ModelStore, SqlFault, SqlRegistry, Store, TraceStore,
+        overview::OverviewStore,
+    },
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -42,6 +45,11 @@ impl OpenDatabase {
     }
 
     pub fn traces(&self) -> Arc<dyn TraceStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    /// The figures of the overview.
+    pub fn overview(&self) -> Arc<dyn OverviewStore> {
         Arc::new(self.registry.clone())
     }
 

@@ -77,7 +77,7 @@ use mcp_layer::{
     Connections, McpLayer, Monitor, SchemaDialect,
     admin::{Metrics, Throttle},
     outbound::{EgressRules, Outbound},
-    registry::{ModelRegistry, ModelStore, Overlay, Store},
+    registry::{ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
 };
 use mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
@@ -232,11 +232,18 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         }
         None => None,
     };
+    // Where there is a database, another replica may show the figures of this one.
+    let is_counted = side.is_some() || storage.database.is_some();
+    let overview = is_counted.then(|| OverviewSink::new(storage.overview.clone()));
+    if let Some(overview) = &overview {
+        mcp = mcp.add_trace_sink(overview.clone());
+    }
     let admin = admin.map(|admin| {
         let admin = admin
             .with_authorizations(storage.authorizations)
             .with_models(models.clone())
             .with_traces(storage.traces)
+            .with_overview(storage.overview)
             .with_metrics(metrics);
         match storage.keys {
             // A session of one replica is valid in all.
@@ -293,6 +300,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    if let Some(overview) = overview {
+        overview.flush().await;
+    }
     if let Some(database) = storage.database {
         database.close().await;
     }

@@ -8,6 +8,7 @@ use mcp_layer::{
     registry::{
         Error, Filter, MemoryCredentialStore, MemoryModels, MemoryRegistry, MemoryTraces,
         ModelStore, Page, Server, Store, TraceStore,
+        overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -32,6 +33,8 @@ pub struct Storage {
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: Arc<dyn TraceStore>,
+    /// The figures of the overview.
+    pub overview: Arc<dyn OverviewStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database; `None` if everything is in memory.
@@ -47,6 +50,7 @@ impl Storage {
                 models: Arc::new(MemoryModels::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
+                overview: Arc::new(MemoryOverview::default()),
                 keys: None,
                 database: None,
             });
@@ -58,6 +62,7 @@ impl Storage {
             models: store.models(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
+            overview: store.overview(),
             keys: Some(ring),
             database: Some(store),
         })

@@ -17,7 +17,10 @@ use crate::{
     authorization::Authorizations,
     connect::Connections,
     explain::Explainer,
-    registry::{Error, MemoryTraces, ModelStore, Store, TraceStore},
+    registry::{
+        Error, MemoryTraces, ModelStore, Store, TraceStore,
+        overview::{MemoryOverview, OverviewStore},
+    },
     secret::KeyRing,
 };
 
@@ -35,6 +38,7 @@ pub struct Admin {
     pub(super) hosts: Hosts,
     pub(super) keys: Option<Keys>,
     pub(super) traces: Arc<dyn TraceStore>,
+    pub(super) overview: Arc<dyn OverviewStore>,
     pub(super) models: Option<Arc<dyn ModelStore>>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
@@ -68,6 +72,7 @@ impl Admin {
             hosts: Hosts::Loopback,
             keys: None,
             traces: Arc::new(MemoryTraces::default()),
+            overview: Arc::new(MemoryOverview::default()),
             models: None,
             authorizations: None,
             explainer: None,
@@ -125,6 +130,15 @@ impl Admin {
     #[must_use]
     pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
         self.traces = Arc::new(traces);
+        self
+    }
+
+    /// Sets the store of the figures that the overview shows; an
+    /// [`OverviewSink`](crate::registry::overview::OverviewSink) of the layer writes them. Default
+    /// none: there are no figures.
+    #[must_use]
+    pub fn with_overview(mut self, overview: impl OverviewStore) -> Self {
+        self.overview = Arc::new(overview);
         self
     }
 

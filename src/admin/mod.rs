@@ -84,6 +84,12 @@
 //! there. Those of a file have `"source": "file"`: they can be sent back as they were read, or left
 //! out, and are changed in the file.
 //!
+//! # Overview
+//!
+//! `GET /api/v1/overview` has the figures of exchanges over time, and by project, model, server and
+//! tool, as far as an [`OverviewSink`](crate::registry::overview::OverviewSink) has added them up for
+//! the store of [`Admin::with_overview`]. The first page of the dashboard shows them.
+//!
 //! # Metrics
 //!
 //! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`, to whatever
@@ -107,6 +113,7 @@ mod fault;
 pub(crate) mod fuzz;
 mod gate;
 mod hosts;
+mod instant;
 mod keys;
 mod metrics;
 mod model_edit;
@@ -116,6 +123,7 @@ mod openapi;
 mod operator_token;
 mod organization;
 mod outside;
+mod overview;
 mod parts;
 mod projects;
 mod query;

@@ -7,8 +7,8 @@ use axum::extract::FromRef;
 use super::{
     builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
     oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
-    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
-    traces::Traces,
+    overview::Overviews, projects::Projects, records::Records, session::Sessions,
+    statuses::Statuses, tools::Tools, traces::Traces,
 };
 use crate::{connect::Connections, explain::Explainer};
 
@@ -25,6 +25,7 @@ pub(super) struct Parts {
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
+    pub(super) overviews: Overviews,
     pub(super) projects: Projects,
     pub(super) records: Records,
     pub(super) sessions: Sessions,
@@ -57,6 +58,7 @@ impl From<Admin> for Parts {
                 clock.clone(),
             ),
             models: Models::new(admin.models, admin.organization.clone()),
+            overviews: Overviews::new(admin.overview, admin.organization.clone(), clock.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
             token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
             tools: Tools::new(store.clone(), connections.clone()),
@@ -85,6 +87,7 @@ macro_rules! parts {
 }
 
 parts! {
+    overviews: Overviews,
     clock: Clock,
     connections: Connections,
     explainer: Option<Explainer>,

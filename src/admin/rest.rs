@@ -18,7 +18,7 @@ use super::{
     hosts::Hosts,
     keys, models, oauth,
     openapi::document,
-    projects, servers, tools, traces,
+    overview, projects, servers, tools, traces,
 };
 
 const fn parameter(
@@ -65,6 +65,16 @@ const OF_TRACES: [Parameter; 6] = [
         "TraceId",
         "Where the page begins: the next of the page before.",
     ),
+];
+
+const OF_OVERVIEW: [Parameter; 3] = [
+    parameter(
+        "from",
+        "Time",
+        "Where the range begins, within the last 90 days; default 24 hours before its end.",
+    ),
+    parameter("to", "Time", "Where it ends; default now."),
+    parameter("project", "Text", "Only exchanges of this project."),
 ];
 
 const OF_EXPLAIN: [Parameter; 2] = [
@@ -241,6 +251,18 @@ pub(super) fn calls() -> Vec<Call> {
         .fails(&[(
             404,
             "There is no exchange of this id, or it is not kept any more.",
+        )]),
+        call(
+            Method::GET,
+            "/api/v1/overview",
+            get(overview::read),
+            "Reads figures of exchanges over time, and by project, model, server and tool",
+        )
+        .with(&OF_OVERVIEW)
+        .gives(200, "Overview")
+        .fails(&[(
+            400,
+            "The range is none: backwards, in the future, or older than 90 days.",
         )]),
         call(
             Method::POST,

@@ -8,6 +8,7 @@
 //! | [`CredentialStore`] | OAuth tokens | [`MemoryCredentialStore`] | `SqlRegistry` |
 //! | [`ExchangeStore`] | what later requests need of exchanges | [`MemoryExchanges`] | `SqlRegistry` |
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
+//! | [`OverviewStore`](overview::OverviewStore) | figures of exchanges over time | [`MemoryOverview`](overview::MemoryOverview) | `SqlRegistry` |
 //! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //!
@@ -72,6 +73,7 @@ mod observation;
 mod observation_store;
 #[cfg(feature = "file")]
 mod overlay;
+pub mod overview;
 mod pins;
 mod projects;
 mod server;

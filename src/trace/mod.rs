@@ -26,7 +26,6 @@ mod exchange;
 pub(crate) mod fuzz;
 mod id;
 mod log;
-#[cfg(feature = "admin")]
 mod measure;
 mod millis;
 mod outcome;
@@ -37,7 +36,6 @@ mod spans;
 mod step;
 mod steps;
 
-#[cfg(feature = "admin")]
 pub(crate) use self::measure::Measure;
 pub use self::{
     exchange::Trace,

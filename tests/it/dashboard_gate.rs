@@ -132,7 +132,7 @@ async fn signing_in_leads_to_where_one_wanted_to_be() {
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"));
     let fields = [("token", TOKEN), ("next", "//evil.example")];
-    assert_eq!(pages.post("/sign-in", &fields).await.place(), "/servers");
+    assert_eq!(pages.post("/sign-in", &fields).await.place(), "/overview");
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn over_https_the_cookie_is_for_this_host_alone() {
     let mut request = pages.request("POST", "/sign-in", Some(format!("token={TOKEN}")));
     set(&mut request, "host", "gateway.example");
     let answer = pages.operator.send(request).await;
-    assert_eq!(answer.place(), "/ops/servers");
+    assert_eq!(answer.place(), "/ops/overview");
     let set_cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(set_cookie.starts_with("__Host-mcp_layer_session="));
     assert!(set_cookie.ends_with("; SameSite=Strict; Secure"));

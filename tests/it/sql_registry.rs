@@ -81,6 +81,12 @@ async fn every_clause_of_a_store_of_models_holds() {
     conformance::models::all(async || databases.fresh().await).await;
 }
 
+#[tokio::test]
+async fn every_clause_of_a_store_of_figures_holds() {
+    let databases = Databases::new();
+    conformance::overview::all(async || databases.fresh().await).await;
+}
+
 /// 50,000 in `tests/postgres`, where there is time.
 #[tokio::test]
 async fn tenants_see_what_is_theirs() {

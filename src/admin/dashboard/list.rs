@@ -3,10 +3,7 @@
 use std::{sync::Arc, time::SystemTime};
 
 use askama::Template;
-use axum::{
-    extract::{RawQuery, State},
-    response::Response,
-};
+use axum::extract::{RawQuery, State};
 use http::StatusCode;
 
 use super::{
@@ -17,7 +14,7 @@ use super::{
     },
     filters::{Chip, Filters},
     form::Form,
-    page::{Frame, Section, page, to},
+    page::{Frame, Section, page},
     status::StatusView,
     text::Shown,
     when::When,
@@ -65,11 +62,6 @@ struct Draft {
     name: String,
     display: Shown,
     when: Option<When>,
-}
-
-/// `GET /`
-pub(super) async fn home(State(hosts): State<Arc<Hosts>>) -> Response {
-    to(&hosts, "/servers")
 }
 
 /// `GET /servers`

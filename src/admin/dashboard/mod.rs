@@ -30,6 +30,7 @@ pub(super) mod fuzz;
 mod list;
 mod models;
 mod notice;
+mod overview;
 mod page;
 mod selection;
 mod server_pages;
@@ -65,7 +66,9 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, "/sign-in", post(sign_in::enter)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
-        (Method::GET, "/", get(list::home)),
+        (Method::GET, "/", get(overview::show)),
+        // Where this is nested under a path of its own, that path with a slash leads nowhere.
+        (Method::GET, "/overview", get(overview::show)),
         (Method::GET, "/servers", get(list::servers)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),

@@ -35,6 +35,7 @@ pub(super) struct Frame {
 /// The section of the navigation that a page is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
+    Overview,
     Servers,
     Models,
     Traces,
@@ -72,6 +73,10 @@ impl Frame {
 
     pub(super) fn is_inside(&self) -> bool {
         !self.is(Section::Outside)
+    }
+
+    pub(super) fn is_overview(&self) -> bool {
+        self.is(Section::Overview)
     }
 
     pub(super) fn is_servers(&self) -> bool {

@@ -127,7 +127,7 @@ pub(in super::super) fn signed_out(hosts: &Hosts, request: &Request) -> Response
 
 /// `next`, if it is the path of a page of ours; otherwise the first page.
 fn inside(next: &str) -> &str {
-    const HOME: &str = "/servers";
+    const HOME: &str = "/overview";
     const OURS: &str = "http://ours.invalid";
     let is_plain = next.starts_with('/')
         && next.len() <= LONGEST
@@ -165,7 +165,7 @@ mod tests {
             "/a\r\nset-cookie: x",
             "/é",
         ] {
-            assert_eq!(inside(next), "/servers", "{next:?}");
+            assert_eq!(inside(next), "/overview", "{next:?}");
         }
     }
 }

@@ -89,6 +89,7 @@ pub(super) fn all() -> Value {
         tools(),
         models(),
         traces(),
+        overview(),
         rest(),
     ] {
         if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
@@ -101,6 +102,7 @@ pub(super) fn all() -> Value {
 fn words() -> Value {
     let mut words = json!({
         "Text": text(),
+        "Time": time(),
         "Limit": {"type": "integer", "minimum": 1, "maximum": LONGEST, "default": 50},
         "ServerName": {
             "type": "string", "pattern": "^[a-z0-9](-?[a-z0-9])*$", "maxLength": 40,
@@ -421,6 +423,88 @@ fn traces() -> Value {
             },
         })),
         "Traces": object(json!({"traces": list_of("Trace"), "next": maybe("TraceId")})),
+    })
+}
+
+fn overview() -> Value {
+    let count = || json!({"type": "integer", "minimum": 0});
+    let millis = || {
+        json!({
+            "type": ["integer", "null"], "minimum": 0,
+            "description": "Within 5 %; null where there is none.",
+        })
+    };
+    let sum = json!({
+        "exchanges": count(),
+        "errors": {
+            "type": "integer", "minimum": 0,
+            "description": "upstream_errors, upstream_failures and refused, together.",
+        },
+        "upstream_errors": count(),
+        "upstream_failures": count(),
+        "refused": count(),
+        "cancelled": count(),
+        "out_of_rounds": count(),
+        "out_of_time": count(),
+        "p50_ms": millis(),
+        "p95_ms": millis(),
+        "calls": count(),
+        "failed_calls": count(),
+        "input_tokens": count(),
+        "output_tokens": count(),
+        "cost": {
+            "type": ["number", "null"], "minimum": 0,
+            "description": "As far as it is known; null where it is of no exchange.",
+        },
+        "unpriced": {
+            "type": "integer", "minimum": 0,
+            "description": "Exchanges with tokens whose cost is not known.",
+        },
+    });
+    let with = |mut more: Value| {
+        for (name, schema) in sum.as_object().into_iter().flatten() {
+            more[name] = schema.clone();
+        }
+        more
+    };
+    let name = || {
+        json!({
+            "type": ["string", "null"],
+            "description": "null for requests that named none, and where other is true.",
+        })
+    };
+    let other = || {
+        json!({
+            "type": "boolean",
+            "description": "Whether these are all names that have no row of their own.",
+        })
+    };
+    json!({
+        "Figures": object(sum.clone()),
+        "Overview": object(json!({
+            "from": time(),
+            "to": time(),
+            "bucket": word(&["minute", "hour", "day"]),
+            "project": or_null(text()),
+            "totals": reference("Figures"),
+            "before": maybe("Figures"),
+            "series": list_of("FiguresAt"),
+            "projects": list_of("FiguresOf"),
+            "models": list_of("FiguresOf"),
+            "servers": list_of("FiguresOf"),
+            "tools": list_of("FiguresOfTool"),
+        })),
+        "FiguresAt": object(with(json!({"at": time()}))),
+        "FiguresOf": object(with(json!({"name": name(), "other": other()}))),
+        "FiguresOfTool": object(json!({
+            "server": name(),
+            "tool": name(),
+            "other": other(),
+            "calls": count(),
+            "failed_calls": count(),
+            "p50_ms": millis(),
+            "p95_ms": millis(),
+        })),
     })
 }
 

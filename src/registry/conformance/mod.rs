@@ -8,6 +8,7 @@
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
+//! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -16,6 +17,7 @@
 //! ```
 //! use mcp_layer::registry::{
 //!     MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry, MemoryTraces, conformance,
+//!     overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -26,6 +28,7 @@
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
+//! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -39,6 +42,7 @@ pub mod credentials;
 pub mod exchanges;
 pub mod models;
 pub mod observations;
+pub mod overview;
 pub mod reading;
 pub mod stores;
 pub mod traces;

@@ -6,6 +6,7 @@
 //!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
 //!                 others changed        │  └──── observations: what is known, who probes
 //!                                       ├─────── exchanges: what later requests need of them
+//!                                       ├─────── overview: figures of exchanges over time
 //!                                       ├─────── models: aliases and defaults, all in memory
 //!                                       ├─────── reseal: with the newest key, in small steps
 //!                                       └─────── traces: records of exchanges, for a week
@@ -30,6 +31,7 @@ mod models;
 mod observations;
 mod observe;
 mod observed;
+mod overview;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod record;

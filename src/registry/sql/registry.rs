@@ -33,7 +33,7 @@ use crate::secret::KeyRing;
 /// PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`] and [`ModelStore`].
+/// [`TraceStore`], [`ModelStore`] and [`OverviewStore`].
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -69,6 +69,7 @@ use crate::secret::KeyRing;
 /// [`ExchangeStore`]: crate::registry::ExchangeStore
 /// [`TraceStore`]: crate::registry::TraceStore
 /// [`ModelStore`]: crate::registry::ModelStore
+/// [`OverviewStore`]: crate::registry::overview::OverviewStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
 /// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable

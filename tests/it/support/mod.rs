@@ -21,6 +21,7 @@ pub mod growing;
 pub mod mcp_server;
 pub mod model;
 pub mod notebook;
+pub mod overview;
 pub mod pages;
 pub mod parrot;
 pub mod postgres;

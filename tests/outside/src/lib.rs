@@ -6,10 +6,11 @@
 mod credentials;
 mod exchanges;
 mod models;
+mod overview;
 mod servers;
 mod traces;
 
 pub use self::{
-    credentials::Credentials, exchanges::Exchanges, models::Models, servers::Servers,
-    traces::Traces,
+    credentials::Credentials, exchanges::Exchanges, models::Models, overview::Overview,
+    servers::Servers, traces::Traces,
 };

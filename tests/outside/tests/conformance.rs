@@ -8,9 +8,10 @@ use mcp_layer::{
     registry::{
         CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry, ServerStore,
         Store, TraceStore, conformance,
+        overview::{OverviewSink, OverviewStore},
     },
 };
-use mcp_layer_outside::{Credentials, Exchanges, Models, Servers, Traces};
+use mcp_layer_outside::{Credentials, Exchanges, Models, Overview, Servers, Traces};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -64,6 +65,15 @@ async fn records_of_exchanges_are_kept_as_a_store_promises() {
 async fn aliases_and_defaults_are_kept_as_a_store_promises() {
     conformance::models::all(async || Models::default()).await;
     conformance::models::all(async || Arc::new(Models::default()) as Arc<dyn ModelStore>).await;
+}
+
+#[tokio::test]
+async fn figures_are_kept_as_a_store_promises() {
+    conformance::overview::all(async || Overview::default()).await;
+    conformance::overview::all(async || Arc::new(Overview::default()) as Arc<dyn OverviewStore>).await;
+    // The layer takes a sink over it.
+    let _layer = McpLayer::new(Servers::default())
+        .add_trace_sink(OverviewSink::new(Overview::default()));
 }
 
 #[test]
