@@ -22,10 +22,10 @@ use url::{Host, Position, Url};
 
 use crate::{
     answer::AnswerBody,
-    auth::Keys,
-    config::Invalid,
+    config::{Invalid, KEYLESS_UPSTREAM},
     database::OpenDatabase,
     incoming::App,
+    keys::Keys,
     log::Unlogged,
     places::Trusted,
     request_id::RequestId,
@@ -125,12 +125,13 @@ impl Side {
         }))
     }
 
-    /// Creates the interface over `store`; `connections` are the layer's.
+    /// Creates the interface over `store`; `connections` are the layer's. Keys of callers can be made
+    /// if they `may_be`.
     pub fn admin(
         &self,
         store: Arc<dyn Store>,
         connections: Connections,
-        callers: &Keys,
+        (callers, may_be): (Keys, bool),
         database: Option<OpenDatabase>,
     ) -> Result<Admin, Invalid> {
         let token = match &self.token {
@@ -144,7 +145,11 @@ impl Side {
                     "{key}: {error}; `openssl rand -hex 16` generates one"
                 ))
             })?
-            .with_projects(callers.projects());
+            .with_projects((!callers.are_wanted()).then_some("default"))
+            .with_api_keys(callers);
+        if !may_be {
+            admin = admin.without_new_api_keys(KEYLESS_UPSTREAM);
+        }
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());
         }

@@ -16,6 +16,7 @@ use clap::{
 use http::HeaderValue;
 use mcp_layer::{
     OnMaxRounds, OwnTools, Price, SchemaDialect, Streaming,
+    registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
 };
@@ -24,11 +25,11 @@ use url::Url;
 
 use crate::{
     admin,
-    auth::Keys,
     browser::{Hosts, Origins},
-    client,
+    client, declared_keys,
     environment::{Environment, Source},
     file::File,
+    follow_keys::FollowKeys,
     limits::Limits,
     otlp,
     paths::Paths,
@@ -37,6 +38,7 @@ use crate::{
     sealing,
     secrets::Named,
     storage::Database,
+    upstream::UpstreamKey,
     vision::{self, Vision},
 };
 
@@ -57,8 +59,8 @@ pub struct Flags {
     /// Base URL of an OpenAI-compatible API, such as https://api.openai.com/v1 [default: a demo model]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Environment variable with the key for the upstream [default: the caller's Authorization is
-    /// passed on]
+    /// Environment variable with the key for the upstream, or "" if that needs none [default: the
+    /// caller's Authorization is passed on]
     #[arg(long, value_name = "NAME")]
     upstream_key_env: Option<String>,
     /// File with the key for the upstream, readable only by its owner
@@ -233,9 +235,15 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The provider; absent: the demo model.
     pub upstream: Option<Url>,
-    /// The `Authorization` for the upstream; absent: the caller's is passed on.
-    pub upstream_authorization: Option<HeaderValue>,
-    pub keys: Keys,
+    pub upstream_key: UpstreamKey,
+    /// Callers' keys that the file declares.
+    pub api_keys: Vec<ApiKey>,
+    /// Follows them, if there is a file.
+    pub follow_keys: Option<FollowKeys>,
+    /// Requests want a key even where there is none yet.
+    pub wants_keys: bool,
+    /// Callers may have keys: what they send as `Authorization` is not for the upstream.
+    pub may_have_keys: bool,
     /// The paths of the upstream that callers reach.
     pub paths: Paths,
     /// The names that the proxy answers to.
@@ -428,17 +436,16 @@ impl Config {
             variable: file.upstream_key_env,
             file: file.upstream_key_file,
         });
-        let keys = Keys::new(file.api_keys)?;
-        if keys.is_empty() && !listen.ip().is_loopback() && !file.allow_anonymous {
-            return Err(Invalid::new(format!(
-                "anyone who can reach {listen} could use this proxy: declare [[api_keys]], or set allow_anonymous = true"
-            )));
+        let api_keys = declared_keys::read(&file.api_keys)?;
+        let may_have_keys = upstream.is_none() || !key.is_absent();
+        if !api_keys.is_empty() && !may_have_keys {
+            return Err(Invalid::new(KEYLESS_UPSTREAM));
         }
-        if !keys.is_empty() && upstream.is_some() && key.is_absent() {
-            return Err(Invalid::new(
-                "upstream_key_env or upstream_key_file is required with [[api_keys]]: a caller's key is for this proxy and is never passed on",
-            ));
-        }
+        let wants_keys = !listen.ip().is_loopback() && !file.allow_anonymous;
+        let follow_keys = match &source {
+            Source::File(path) => Some(FollowKeys::new(path, &file.api_keys, may_have_keys)),
+            Source::Demo | Source::Text(_) => None,
+        };
         file.limits.check()?;
         vision::check(&file.vision)?;
         let wishes = admin::Wishes {
@@ -464,6 +471,10 @@ impl Config {
             file: flags.otlp_headers_file.or(file.otlp_headers_file),
         };
         let admin = admin::Side::new(wishes, source == Source::Demo)?;
+        let database = database(url, flags.key_file.or(file.key_file))?;
+        if wants_keys && api_keys.is_empty() {
+            keys_can_be_made(listen, admin.is_some() && database.is_some(), may_have_keys)?;
+        }
         Ok(Self {
             written: source.written(),
             unknown: environment.unknown(),
@@ -473,10 +484,13 @@ impl Config {
                 .as_deref()
                 .map(|text| base_url(text, &UPSTREAM))
                 .transpose()?,
-            upstream_authorization: authorization(&key)?,
+            upstream_key: upstream_key(&key)?,
             paths: Paths::new(file.upstream_paths, !key.is_absent())?,
-            hosts: Hosts::new(file.allow_hosts, listen.ip(), keys.is_empty())?,
-            keys,
+            hosts: Hosts::new(file.allow_hosts, listen.ip())?,
+            api_keys,
+            follow_keys,
+            wants_keys,
+            may_have_keys,
             origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
             trusted: Trusted::new(&replaced(flags.trusted_proxy, file.trusted_proxies))?,
             streaming: match flags.streaming.or(file.streaming).unwrap_or_default() {
@@ -510,7 +524,7 @@ impl Config {
                 flags.description_limit.or(file.description_limit),
             )?,
             egress: replaced(flags.allow_egress, file.allow_egress),
-            database: database(url, flags.key_file.or(file.key_file))?,
+            database,
             admin,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
@@ -579,9 +593,30 @@ fn database(
     }
 }
 
-fn authorization(named: &Named) -> Result<Option<HeaderValue>, Invalid> {
+/// What to do where callers' keys would be the upstream's.
+pub const KEYLESS_UPSTREAM: &str = "upstream_key_env or upstream_key_file is required with API keys, such as [[api_keys]]: a caller's key is for this proxy and is never passed on; upstream_key_env = \"\" says that the upstream needs none";
+
+/// Refuses a proxy that everybody on a network reaches and that will never have a key.
+fn keys_can_be_made(
+    listen: SocketAddr,
+    has_a_place: bool,
+    may_have_keys: bool,
+) -> Result<(), Invalid> {
+    match (has_a_place, may_have_keys) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Invalid::new(KEYLESS_UPSTREAM)),
+        (false, _) => Err(Invalid::new(format!(
+            "anyone who can reach {listen} could use this proxy: declare [[api_keys]], or make keys on the operator's side, which needs a database, or set allow_anonymous = true"
+        ))),
+    }
+}
+
+fn upstream_key(named: &Named) -> Result<UpstreamKey, Invalid> {
+    if named.is_none_needed() {
+        return Ok(UpstreamKey::Unneeded);
+    }
     let Some(key) = named.read("upstream_key")? else {
-        return Ok(None);
+        return Ok(UpstreamKey::Callers);
     };
     let bearer = format!("Bearer {}", key.expose_secret());
     let mut value = HeaderValue::try_from(bearer).map_err(|_| {
@@ -591,7 +626,7 @@ fn authorization(named: &Named) -> Result<Option<HeaderValue>, Invalid> {
         ))
     })?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(UpstreamKey::Ours(value))
 }
 
 /// Names an item of a list in a message, by its length.

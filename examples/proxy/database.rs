@@ -1,4 +1,4 @@
-//! The database: servers, credentials, exchanges, traces and aliases of models in SQL.
+//! The database: servers, credentials, exchanges, traces, aliases of models and API keys in SQL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        Error, ExchangeStore, ModelStore, SqlFault, SqlRegistry, Store, TraceStore,
+        ApiKeyStore, Error, ExchangeStore, ModelStore, SqlFault, SqlRegistry, Store, TraceStore,
         overview::OverviewStore,
     },
     secret::{KeyId, KeyRing},
@@ -54,6 +54,10 @@ impl OpenDatabase {
     }
 
     pub fn models(&self) -> Arc<dyn ModelStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn api_keys(&self) -> Arc<dyn ApiKeyStore> {
         Arc::new(self.registry.clone())
     }
 

@@ -11,10 +11,10 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     admin,
-    auth::ApiKey,
     config::{
         DialectMode, Invalid, LogFormat, MaxRoundsMode, OwnToolsMode, PayloadMode, StreamingMode,
     },
+    declared_keys::DeclaredKey,
     limits::Limits,
     vision::Vision,
 };
@@ -28,7 +28,7 @@ pub struct File {
     pub upstream_key_env: Option<String>,
     pub upstream_key_file: Option<PathBuf>,
     pub upstream_paths: Option<Vec<String>>,
-    pub api_keys: Vec<ApiKey>,
+    pub api_keys: Vec<DeclaredKey>,
     pub allow_anonymous: bool,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,

@@ -120,8 +120,9 @@ impl Front {
             return server::turned_away(request).await.into();
         }
         // Both the model and the list of servers need the project.
-        let Some(caller) = self.door.admit(&mut request) else {
-            return self.door.refuse(from);
+        let caller = match self.door.admit(&mut request) {
+            Ok(caller) => caller,
+            Err(why) => return self.door.refuse(why, from),
         };
         if route == SERVERS {
             return self.servers.answer(&caller, &mut request).await;

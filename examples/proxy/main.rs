@@ -27,11 +27,13 @@ mod config;
 mod cors;
 mod counts;
 mod database;
+mod declared_keys;
 mod demo;
 mod environment;
 mod file;
 mod files;
 mod first;
+mod follow_keys;
 mod forwarded;
 mod front;
 mod head_timer;
@@ -39,6 +41,7 @@ mod headers;
 mod hidden;
 mod http2;
 mod incoming;
+mod keys;
 mod limits;
 #[cfg(unix)]
 mod lines;
@@ -92,11 +95,12 @@ use crate::{
     admin::Token,
     auth::Door,
     browser::Rules,
-    config::{Config, Flags, Invalid},
+    config::{Config, Flags, Invalid, KEYLESS_UPSTREAM},
     counts::Counts,
     environment::Source,
     front::Front,
     incoming::{App, Incoming},
+    keys::Keys,
     ready::Ready,
     reload::Reload,
     routes::Servers,
@@ -165,6 +169,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
+    let keys = keys(&config, &storage)?;
     let declared = declared.over(storage.servers, storage.models, config.dialect);
     // Servers, and aliases and defaults.
     let models = declared.await?;
@@ -185,7 +190,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .map(|side| {
             let (registry, connections) = (registry.clone(), connections.clone());
             let database = storage.database.clone();
-            side.admin(registry, connections, &config.keys, database)
+            let callers = (keys.clone(), config.may_have_keys);
+            side.admin(registry, connections, callers, database)
         })
         .transpose()?;
 
@@ -259,7 +265,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         patience: config.limits.of_requests().resolve,
     };
     let ready = Ready::new(draining.clone(), storage.database.clone());
-    let (app, upstream) = app(&config, mcp, servers, (draining.clone(), ready), counts).await?;
+    let inside = (draining.clone(), ready, keys.clone());
+    let (app, upstream) = app(&config, mcp, servers, inside, counts).await?;
     let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
     let mut servers = Vec::new();
     let mut operators = None;
@@ -289,17 +296,27 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let files = files::allow(config.limits.files());
     let terms = config.limits.of_callers(files, &config.trusted);
     servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
+    if keys.are_none() && keys.are_wanted() {
+        tracing::warn!(
+            "there is no API key yet: every request is refused until one is made on the operator's side"
+        );
+    }
     introduce(&config, address, operators);
 
     let reload = Reload::new(flags, &config, models, upstream);
     tokio::spawn(hang_ups.each(reload));
     tokio::spawn(monitor.run());
+    tokio::spawn(keys.clone().note_uses());
+    if let Some(follow_keys) = &config.follow_keys {
+        tokio::spawn(follow_keys.clone().run(keys.clone()));
+    }
     if let Some(database) = storage.database.clone() {
         tokio::spawn(database.reseal());
     }
     let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    keys.flush().await;
     if let Some(overview) = overview {
         overview.flush().await;
     }
@@ -310,6 +327,16 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         exporter.flush_until(ends).await;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Puts callers' keys together: the file's, and those that were made.
+fn keys(config: &Config, storage: &Storage) -> Result<Keys, Invalid> {
+    let made = storage.api_keys.api_keys();
+    if !config.may_have_keys && made.is_ok_and(|made| made.were_made()) {
+        return Err(Invalid::new(KEYLESS_UPSTREAM));
+    }
+    let store = storage.api_keys.clone();
+    Ok(Keys::new(config.api_keys.clone(), store, config.wants_keys))
 }
 
 /// Announces the proxy's addresses.
@@ -439,7 +466,7 @@ async fn app(
     config: &Config,
     mcp: McpLayer,
     servers: Servers,
-    (draining, ready): (Draining, Ready),
+    (draining, ready, keys): (Draining, Ready, Keys),
     counts: Counts,
 ) -> Result<(App, Upstream), Invalid> {
     let base = match &config.upstream {
@@ -448,7 +475,7 @@ async fn app(
     };
     let upstream = Upstream::new(
         base,
-        config.upstream_authorization.clone(),
+        config.upstream_key.clone(),
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
         counts.clone(),
@@ -457,13 +484,14 @@ async fn app(
         rules: Rules {
             origins: config.origins.clone(),
             hosts: config.hosts.clone(),
+            keys: keys.clone(),
         },
         draining,
         ready,
         trusted: config.trusted.clone(),
         counts,
         door: Door {
-            keys: config.keys.clone(),
+            keys,
             throttle: Throttle::default(),
         },
         servers,

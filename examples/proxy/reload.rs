@@ -5,21 +5,22 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
+    mem,
 };
 
-use http::HeaderValue;
 use mcp_layer::registry::Overlay;
 use toml::Table;
 use url::Url;
 
 use crate::{
     config::{Config, Flags, Invalid},
-    upstream::Upstream,
+    upstream::{Upstream, UpstreamKey},
 };
 
 /// The keys of the file that take effect without a restart; those of the upstream's key may name
 /// another variable or file, but not none, since what callers reach depends on it.
-const FOLLOWED: [&str; 6] = [
+const FOLLOWED: [&str; 7] = [
+    "api_keys",
     "servers",
     "models",
     "defaults",
@@ -66,7 +67,7 @@ pub struct Reload {
 struct Now {
     written: Written,
     upstream: Option<Url>,
-    authorization: Option<HeaderValue>,
+    key: UpstreamKey,
     roots: Option<Vec<u8>>,
 }
 
@@ -75,7 +76,7 @@ impl Now {
         Self {
             written: config.written.clone(),
             upstream: config.upstream.clone(),
-            authorization: config.upstream_authorization.clone(),
+            key: config.upstream_key.clone(),
             roots: config.roots.clone(),
         }
     }
@@ -127,7 +128,7 @@ impl Reload {
         self.keep_what_needs_a_restart(&mut next, &mut waiting);
         applied.retain(|key| !waiting.contains(key));
 
-        let is_same = self.now.authorization == next.authorization;
+        let is_same = self.now.key == next.key;
         if !is_same && !applied.iter().any(|key| key.starts_with("upstream_key")) {
             applied.push("upstream_key".into());
         }
@@ -140,11 +141,8 @@ impl Reload {
             true => None,
             false => {
                 let base = next.upstream.clone();
-                let authorization = next.authorization.clone();
-                Some(
-                    self.upstream
-                        .another(base, authorization, next.roots.as_deref())?,
-                )
+                let key = next.key.clone();
+                Some(self.upstream.another(base, key, next.roots.as_deref())?)
             }
         };
         // The last that may fail.
@@ -164,8 +162,8 @@ impl Reload {
             next.upstream.clone_from(&self.now.upstream);
             waiting.push("upstream".into());
         }
-        if self.now.authorization.is_some() != next.authorization.is_some() {
-            next.authorization.clone_from(&self.now.authorization);
+        if mem::discriminant(&self.now.key) != mem::discriminant(&next.key) {
+            next.key.clone_from(&self.now.key);
             waiting.extend(["upstream_key_env", "upstream_key_file"].map(str::to_owned));
         }
     }

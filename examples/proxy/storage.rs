@@ -6,8 +6,8 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        Error, Filter, MemoryCredentialStore, MemoryModels, MemoryRegistry, MemoryTraces,
-        ModelStore, Page, Server, Store, TraceStore,
+        ApiKeyStore, Error, Filter, MemoryApiKeys, MemoryCredentialStore, MemoryModels,
+        MemoryRegistry, MemoryTraces, ModelStore, Page, Server, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
@@ -29,6 +29,8 @@ pub struct Storage {
     pub servers: Arc<dyn Store>,
     /// Aliases of models, and defaults.
     pub models: Arc<dyn ModelStore>,
+    /// Callers' keys that operators made.
+    pub api_keys: Arc<dyn ApiKeyStore>,
     /// The authorizations of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
@@ -48,6 +50,7 @@ impl Storage {
             return Ok(Self {
                 servers: Arc::new(MemoryRegistry::default()),
                 models: Arc::new(MemoryModels::default()),
+                api_keys: Arc::new(MemoryApiKeys::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
                 overview: Arc::new(MemoryOverview::default()),
@@ -60,6 +63,7 @@ impl Storage {
         Ok(Self {
             servers: store.servers(),
             models: store.models(),
+            api_keys: store.api_keys(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
             overview: store.overview(),

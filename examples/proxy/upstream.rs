@@ -62,6 +62,19 @@ pub struct Provider {
     client: Client<UnsyncBoxBody<Bytes, BoxError>>,
     base: Base,
     key: Option<Key>,
+    /// Callers' `Authorization` is passed on.
+    passes_on: bool,
+}
+
+/// What the upstream gets as `Authorization`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum UpstreamKey {
+    /// The callers' own.
+    Callers,
+    /// Nothing: it needs none.
+    Unneeded,
+    /// The proxy's.
+    Ours(HeaderValue),
 }
 
 /// The proxy's own key, with the scrubber that keeps it out of answers.
@@ -75,12 +88,12 @@ impl Upstream {
     /// it.
     pub fn new(
         base: Url,
-        authorization: Option<HeaderValue>,
+        key: UpstreamKey,
         roots: Option<&[u8]>,
         silence: Duration,
         counts: Counts,
     ) -> Result<Self, Invalid> {
-        let provider = Provider::new(base.clone(), authorization, roots)?;
+        let provider = Provider::new(base.clone(), key, roots)?;
         Ok(Self(Arc::new(Shared {
             provider: ArcSwap::from_pointee(provider),
             base,
@@ -94,11 +107,11 @@ impl Upstream {
     pub fn another(
         &self,
         base: Option<Url>,
-        authorization: Option<HeaderValue>,
+        key: UpstreamKey,
         roots: Option<&[u8]>,
     ) -> Result<Provider, Invalid> {
         let base = base.unwrap_or_else(|| self.0.base.clone());
-        Provider::new(base, authorization, roots)
+        Provider::new(base, key, roots)
     }
 
     /// Sends requests to this provider from now on; those that run stay where they are.
@@ -108,18 +121,19 @@ impl Upstream {
 }
 
 impl Provider {
-    fn new(
-        base: Url,
-        authorization: Option<HeaderValue>,
-        roots: Option<&[u8]>,
-    ) -> Result<Self, Invalid> {
+    fn new(base: Url, key: UpstreamKey, roots: Option<&[u8]>) -> Result<Self, Invalid> {
+        let passes_on = matches!(key, UpstreamKey::Callers);
         Ok(Self {
             client: Client::new(&base, roots)?,
             base: Base::new(base),
-            key: authorization.map(|authorization| Key {
-                scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
-                authorization,
-            }),
+            key: match key {
+                UpstreamKey::Callers | UpstreamKey::Unneeded => None,
+                UpstreamKey::Ours(authorization) => Some(Key {
+                    scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
+                    authorization,
+                }),
+            },
+            passes_on,
         })
     }
 
@@ -141,6 +155,9 @@ impl Provider {
         if headers.contains_key(TRACEPARENT) {
             // The turn's span is the parent of the upstream's, if it is exported.
             headers.extend(otlp::headers_of(&Span::current()));
+        }
+        if !self.passes_on {
+            headers.remove(header::AUTHORIZATION);
         }
         if let Some(key) = &self.key {
             headers.insert(header::AUTHORIZATION, key.authorization.clone());

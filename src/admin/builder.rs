@@ -18,7 +18,7 @@ use crate::{
     connect::Connections,
     explain::Explainer,
     registry::{
-        Error, MemoryTraces, ModelStore, Store, TraceStore,
+        ApiKeyStore, Error, MemoryTraces, ModelStore, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
     },
     secret::KeyRing,
@@ -40,6 +40,8 @@ pub struct Admin {
     pub(super) traces: Arc<dyn TraceStore>,
     pub(super) overview: Arc<dyn OverviewStore>,
     pub(super) models: Option<Arc<dyn ModelStore>>,
+    pub(super) api_keys: Option<Arc<dyn ApiKeyStore>>,
+    pub(super) api_keys_refusal: Option<Arc<str>>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
     pub(super) session_keys: Arc<KeyRing>,
@@ -74,6 +76,8 @@ impl Admin {
             traces: Arc::new(MemoryTraces::default()),
             overview: Arc::new(MemoryOverview::default()),
             models: None,
+            api_keys: None,
+            api_keys_refusal: None,
             authorizations: None,
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
@@ -148,6 +152,25 @@ impl Admin {
     #[must_use]
     pub fn with_models(mut self, models: impl ModelStore) -> Self {
         self.models = Some(Arc::new(models));
+        self
+    }
+
+    /// Sets the store of callers' API keys, which operators make and revoke here; look callers up in
+    /// the same. Default none: there are none to make.
+    #[must_use]
+    pub fn with_api_keys(mut self, keys: impl ApiKeyStore) -> Self {
+        self.api_keys = Some(Arc::new(keys));
+        self
+    }
+
+    /// Refuses to make API keys, for a `reason` that tells what to change first; those that are there
+    /// are shown and can be revoked. Default: they can be made.
+    ///
+    /// For a gateway in which a key would be of no use, such as one whose callers bring the key of
+    /// the model's service in the same header.
+    #[must_use]
+    pub fn without_new_api_keys(mut self, reason: impl Into<Arc<str>>) -> Self {
+        self.api_keys_refusal = Some(reason.into());
         self
     }
 

@@ -84,6 +84,12 @@
 //! there. Those of a file have `"source": "file"`: they can be sent back as they were read, or left
 //! out, and are changed in the file.
 //!
+//! # Callers' API keys
+//!
+//! Where [`Admin::with_api_keys`] says where they are kept, `/api/v1/api-keys` lists, makes and
+//! revokes the keys of callers. A key is in the answer that makes it, and nowhere else. Those of a
+//! file have `"source": "file"`, and are changed there.
+//!
 //! # Overview
 //!
 //! `GET /api/v1/overview` has the figures of exchanges over time, and by project, model, server and
@@ -101,6 +107,7 @@
 
 mod access;
 mod answer;
+mod api_keys;
 mod body;
 mod builder;
 mod call;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
-    oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
+    api_keys::ApiKeys, builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics,
+    models::Models, oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
     overview::Overviews, projects::Projects, records::Records, session::Sessions,
     statuses::Statuses, tools::Tools, traces::Traces,
 };
@@ -17,6 +17,7 @@ use crate::{connect::Connections, explain::Explainer};
 /// A handler asks for `State<Records>` and the like, so its signature says what it can touch.
 #[derive(Clone)]
 pub(super) struct Parts {
+    pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
     pub(super) connections: Connections,
     pub(super) explainer: Option<Explainer>,
@@ -41,8 +42,15 @@ impl From<Admin> for Parts {
         let (connections, clock) = (admin.connections, admin.clock);
         let hosts = Arc::new(admin.hosts);
         let store = OrganizationStore::new(admin.store, admin.organization.clone());
-        let projects = Projects::new(store.clone(), admin.projects);
+        let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
+        let api_keys = ApiKeys::new(
+            admin.api_keys,
+            admin.api_keys_refusal,
+            admin.organization.clone(),
+            clock.clone(),
+        );
         Self {
+            api_keys,
             flows: Flows::new(admin.authorizations, store.clone(), connections.clone()),
             records: Records::new(
                 store.clone(),
@@ -87,6 +95,7 @@ macro_rules! parts {
 }
 
 parts! {
+    api_keys: ApiKeys,
     overviews: Overviews,
     clock: Clock,
     connections: Connections,

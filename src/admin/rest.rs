@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 
 use super::{
     answer::{Answer, json},
+    api_keys,
     call::{Call, Parameter},
     explain,
     hosts::Hosts,
@@ -90,10 +91,16 @@ const OF_EXPLAIN: [Parameter; 2] = [
     ),
 ];
 
+const OF_API_KEYS: [Parameter; 1] = [parameter("project", "Text", "Only keys of this project.")];
+
 const ABSENT: (u16, &str) = (404, "There is no server of this name.");
 const UNKEPT: (u16, &str) = (
     404,
     "Nobody told this side where aliases and defaults are kept.",
+);
+const KEYLESS: (u16, &str) = (
+    404,
+    "Nobody told this side where callers' API keys are kept.",
 );
 const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
 const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
@@ -107,6 +114,7 @@ pub(super) fn calls() -> Vec<Call> {
     const REFRESH: &str = "/api/v1/servers/{name}/refresh";
     const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
     const MODELS: &str = "/api/v1/models";
+    const API_KEYS: &str = "/api/v1/api-keys";
     const OAUTH: &str = "/api/v1/servers/{name}/oauth";
     let call = Call::new;
     vec![
@@ -225,6 +233,40 @@ pub(super) fn calls() -> Vec<Call> {
                 409,
                 "The version is not the newest, or a changed entry is declared in a file.",
             ),
+        ]),
+        call(
+            Method::GET,
+            API_KEYS,
+            get(api_keys::list),
+            "Lists callers' API keys, without the keys themselves",
+        )
+        .with(&OF_API_KEYS)
+        .gives(200, "ApiKeys")
+        .fails(&[KEYLESS]),
+        call(
+            Method::POST,
+            API_KEYS,
+            post(api_keys::create),
+            "Makes an API key, which only this answer has",
+        )
+        .takes("NewApiKey")
+        .gives(201, "MadeApiKey")
+        .fails(&[
+            KEYLESS,
+            (
+                409,
+                "No key can be made here; the message says what to change.",
+            ),
+        ]),
+        call(
+            Method::DELETE,
+            "/api/v1/api-keys/{id}",
+            delete(api_keys::revoke),
+            "Revokes an API key: within a second it opens nothing any more",
+        )
+        .fails(&[
+            (404, "There is no API key of this id."),
+            (409, "The key is declared in a file, and removed there."),
         ]),
         call(
             Method::GET,

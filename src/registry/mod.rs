@@ -11,6 +11,7 @@
 //! | [`OverviewStore`](overview::OverviewStore) | figures of exchanges over time | [`MemoryOverview`](overview::MemoryOverview) | `SqlRegistry` |
 //! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
+//! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
 //! `Overlay` (feature `file`) lays such a file over a store; `SqlRegistry` (features `sqlite`,
@@ -30,6 +31,10 @@
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
+mod api_key;
+mod api_key_memory;
+mod api_key_store;
+mod api_keys;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -95,6 +100,10 @@ pub(crate) use self::file::fuzz;
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub(crate) use self::timeout::Timeout;
 pub use self::{
+    api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
+    api_key_memory::MemoryApiKeys,
+    api_key_store::{API_KEYS, ApiKeyStore},
+    api_keys::ApiKeys,
     auth::{Auth, AuthKind},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod admin_api_keys;
 mod admin_bodies;
 mod admin_explain;
 mod admin_explain_ways;
@@ -118,6 +119,7 @@ mod oauth_mixup;
 mod oauth_tokens;
 
 mod sharing;
+mod sql_api_keys;
 mod sql_drafts;
 mod sql_exchanges;
 mod sql_keys;

@@ -76,6 +76,12 @@ async fn every_clause_of_a_credential_store_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_a_store_of_api_keys_holds() {
+    let databases = Databases::new();
+    conformance::api_keys::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_a_store_of_models_holds() {
     let databases = Databases::new();
     conformance::models::all(async || databases.fresh().await).await;

@@ -7,6 +7,7 @@
 
 mod admin;
 mod answers;
+mod api_keys;
 mod connections;
 mod database;
 mod dear;

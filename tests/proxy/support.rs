@@ -115,6 +115,17 @@ impl Proxy {
         assert!(sent.unwrap().success());
     }
 
+    /// The same where the file says on which addresses it listens.
+    pub fn anywhere_over(config: &Path, flags: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn(
+            command()
+                .args(flags)
+                .arg("--config")
+                .arg(config)
+                .envs(env.to_vec()),
+        )
+    }
+
     /// Asks the operator's side, with the token; without a body where it is null.
     pub async fn operate(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let url = format!("{}{path}", self.operators);

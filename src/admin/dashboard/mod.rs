@@ -15,6 +15,7 @@
 //! This part decides nothing: what a form asks for is read and refused by the same code as a body
 //! of REST.
 
+mod api_keys;
 mod assets;
 mod connecting;
 mod control;
@@ -61,6 +62,7 @@ pub(super) fn routes() -> Vec<Route> {
     const NEW_ENTRY: &str = "/models/{kind}";
     const ENTRY: &str = "/models/{kind}/{id}";
     const REMOVE: &str = "/models/{kind}/{id}/remove";
+    const REVOKE: &str = "/api-keys/{id}/revoke";
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
@@ -110,6 +112,11 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         (Method::GET, REMOVE, get(models::ask_to_remove)),
         (Method::POST, REMOVE, post(models::remove)),
+        (Method::GET, "/api-keys", get(api_keys::list)),
+        (Method::POST, "/api-keys", post(api_keys::make)),
+        (Method::GET, "/api-keys/new", get(api_keys::ask)),
+        (Method::GET, REVOKE, get(api_keys::ask_to_revoke)),
+        (Method::POST, REVOKE, post(api_keys::revoke)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
     ]

@@ -38,6 +38,7 @@ pub(super) enum Section {
     Overview,
     Servers,
     Models,
+    ApiKeys,
     Traces,
     /// No section, before signing in.
     Outside,
@@ -85,6 +86,10 @@ impl Frame {
 
     pub(super) fn is_models(&self) -> bool {
         self.is(Section::Models)
+    }
+
+    pub(super) fn is_api_keys(&self) -> bool {
+        self.is(Section::ApiKeys)
     }
 
     pub(super) fn is_traces(&self) -> bool {

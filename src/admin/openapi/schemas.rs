@@ -89,6 +89,7 @@ pub(super) fn all() -> Value {
         tools(),
         models(),
         traces(),
+        api_keys(),
         overview(),
         rest(),
     ] {
@@ -423,6 +424,41 @@ fn traces() -> Value {
             },
         })),
         "Traces": object(json!({"traces": list_of("Trace"), "next": maybe("TraceId")})),
+    })
+}
+
+/// Callers' API keys: one list, and the key itself once.
+fn api_keys() -> Value {
+    let name = || json!({"type": "string", "minLength": 1, "maxLength": 100});
+    let key = json!({
+        "id": reference("TraceId"),
+        "name": name(),
+        "project": name(),
+        "source": word(&["store", "file"]),
+        "created_at": or_null(time()),
+        "expires_at": or_null(time()),
+        "last_used_at": {
+            "type": ["string", "null"], "format": "date-time",
+            "description": "To the minute; not known of keys that are declared in a file.",
+        },
+    });
+    let mut made = key.clone();
+    made["key"] = json!({
+        "type": "string", "readOnly": true,
+        "description": "What callers send as `Authorization: Bearer KEY`. It is shown here and never again.",
+    });
+    json!({
+        "ApiKey": object(key),
+        "ApiKeys": object(json!({"api_keys": list_of("ApiKey")})),
+        "MadeApiKey": object(made),
+        "NewApiKey": entered(&["name", "project"], json!({
+            "name": name(),
+            "project": name(),
+            "expires_at": {
+                "type": ["string", "null"], "format": "date-time", "default": null,
+                "description": "When it stops to open anything; null for never.",
+            },
+        })),
     })
 }
 

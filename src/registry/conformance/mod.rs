@@ -8,6 +8,7 @@
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
+//! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
 //! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
@@ -16,8 +17,8 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry, MemoryTraces, conformance,
-//!     overview,
+//!     MemoryApiKeys, MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry,
+//!     MemoryTraces, conformance, overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -28,6 +29,7 @@
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
+//! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
 //! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
@@ -38,6 +40,7 @@
     reason = "a clause that does not hold panics, and that is what it is for"
 )]
 
+pub mod api_keys;
 pub mod credentials;
 pub mod exchanges;
 pub mod models;

@@ -8,6 +8,7 @@
 //!                                       ├─────── exchanges: what later requests need of them
 //!                                       ├─────── overview: figures of exchanges over time
 //!                                       ├─────── models: aliases and defaults, all in memory
+//!                                       ├─────── API keys of callers: digests, all in memory
 //!                                       ├─────── reseal: with the newest key, in small steps
 //!                                       └─────── traces: records of exchanges, for a week
 //! ```
@@ -15,6 +16,8 @@
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` contain the differences.
 //! Secrets and texts of exchanges are in the database as sealed records only, each bound to its place.
 
+mod api_key_cache;
+mod api_keys;
 mod backup;
 mod belongings;
 mod cache;

@@ -17,11 +17,12 @@ use super::postgres;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use super::{
+    api_key_cache::KeyCache,
     cache::Cache,
     database::Database,
     error::{SqlError, SqlFault},
     exchanges::room,
-    follow,
+    follow::{self, InMemory},
     model_cache::Models,
     observe::{self, QueuedObservation},
     schema,
@@ -29,11 +30,11 @@ use super::{
 };
 use crate::secret::KeyRing;
 
-/// A store of servers, credentials, observations, exchanges, traces, and aliases of models in SQLite (feature `sqlite`) or
-/// PostgreSQL (feature `postgres`).
+/// A store of servers, credentials, observations, exchanges, traces, aliases of models and callers'
+/// API keys in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`], [`ModelStore`] and [`OverviewStore`].
+/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`] and [`OverviewStore`].
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -43,7 +44,8 @@ use crate::secret::KeyRing;
 /// second, in every replica and in every process that has the same file open. While the database is
 /// down, cached servers keep working for one minute; everything else fails with
 /// [`Error::Unavailable`], within 10 s. Aliases of models and default servers are in memory from the
-/// start, change likewise, and stay in force as they were while the database is down.
+/// start, change likewise, and stay in force as they were while the database is down. So do API
+/// keys, for ten minutes: a process that is cut off does not hear that a key was revoked.
 ///
 /// Observations of servers that are not in this registry, such as a file's, are dropped after 30
 /// days without a new one.
@@ -69,6 +71,7 @@ use crate::secret::KeyRing;
 /// [`ExchangeStore`]: crate::registry::ExchangeStore
 /// [`TraceStore`]: crate::registry::TraceStore
 /// [`ModelStore`]: crate::registry::ModelStore
+/// [`ApiKeyStore`]: crate::registry::ApiKeyStore
 /// [`OverviewStore`]: crate::registry::overview::OverviewStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
@@ -110,6 +113,7 @@ pub(super) struct Shared {
     pub(super) ring: ArcSwap<KeyRing>,
     pub(super) cache: Arc<Cache>,
     pub(super) models: Arc<Models>,
+    pub(super) keys: Arc<KeyCache>,
     pub(super) observing: mpsc::Sender<QueuedObservation>,
     pub(super) traces: Queue,
     /// The key of the exchanges, once it was read.
@@ -148,12 +152,21 @@ impl SqlRegistry {
         // Before anything is kept in memory.
         let seen = follow::revision(&database).await;
         let seen = seen.map_err(|error| fault(error.into()))?;
-        let (cache, models) = (Arc::new(Cache::new()), Arc::new(Models::default()));
-        models
-            .read_all(&database)
-            .await
-            .map_err(|error| fault(error.into()))?;
-        let kept = (cache.clone(), models.clone());
+        let kept = InMemory {
+            cache: Arc::new(Cache::new()),
+            models: Arc::new(Models::default()),
+            keys: Arc::new(KeyCache::new()),
+        };
+        let read = async {
+            kept.models.read_all(&database).await?;
+            kept.keys.read_all(&database).await
+        };
+        read.await.map_err(|error| fault(error.into()))?;
+        let InMemory {
+            cache,
+            models,
+            keys,
+        } = kept.clone();
         let follower = follow::follow(database.clone(), kept, wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
@@ -172,6 +185,7 @@ impl SqlRegistry {
                 ring: ArcSwap::from_pointee(ring),
                 cache,
                 models,
+                keys,
                 observing,
                 traces,
                 exchange_key: OnceLock::new(),

@@ -14,10 +14,11 @@ use super::{
 use crate::secret::KeyRing;
 
 /// The steps from each version to the next, the first from nothing. A released one never changes.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema.sql"),
     include_str!("models.sql"),
     include_str!("overview.sql"),
+    include_str!("api_keys.sql"),
 ];
 
 /// Creates the tables, or brings them up to date; and makes sure that `ring` opens everything.

@@ -3,6 +3,7 @@
 //! Nothing here is needed by anybody. It shows that a store can be written outside of the crate, with
 //! public items only, and `tests/conformance.rs` has it keep every promise of the traits.
 
+mod api_keys;
 mod credentials;
 mod exchanges;
 mod models;
@@ -11,6 +12,6 @@ mod servers;
 mod traces;
 
 pub use self::{
-    credentials::Credentials, exchanges::Exchanges, models::Models, overview::Overview,
-    servers::Servers, traces::Traces,
+    api_keys::Keys, credentials::Credentials, exchanges::Exchanges, models::Models,
+    overview::Overview, servers::Servers, traces::Traces,
 };

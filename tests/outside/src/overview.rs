@@ -72,10 +72,7 @@ impl OverviewStore for Overview {
         })
     }
 
-    fn breakdown<'a>(
-        &'a self,
-        span: OverviewSpan<'a>,
-    ) -> BoxFuture<'a, Result<Breakdown, Error>> {
+    fn breakdown<'a>(&'a self, span: OverviewSpan<'a>) -> BoxFuture<'a, Result<Breakdown, Error>> {
         Box::pin(async move {
             let mut sum = Breakdown::default();
             for row in self.rows().values().filter(|row| row.is_in(&span)) {

@@ -6,12 +6,12 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
     registry::{
-        CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry, ServerStore,
-        Store, TraceStore, conformance,
+        ApiKeyStore, CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry,
+        ServerStore, Store, TraceStore, conformance,
         overview::{OverviewSink, OverviewStore},
     },
 };
-use mcp_layer_outside::{Credentials, Exchanges, Models, Overview, Servers, Traces};
+use mcp_layer_outside::{Credentials, Exchanges, Keys, Models, Overview, Servers, Traces};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -68,12 +68,19 @@ async fn aliases_and_defaults_are_kept_as_a_store_promises() {
 }
 
 #[tokio::test]
+async fn callers_keys_are_kept_as_a_store_promises() {
+    conformance::api_keys::all(async || Keys::default()).await;
+    conformance::api_keys::all(async || Arc::new(Keys::default()) as Arc<dyn ApiKeyStore>).await;
+}
+
+#[tokio::test]
 async fn figures_are_kept_as_a_store_promises() {
     conformance::overview::all(async || Overview::default()).await;
-    conformance::overview::all(async || Arc::new(Overview::default()) as Arc<dyn OverviewStore>).await;
+    conformance::overview::all(async || Arc::new(Overview::default()) as Arc<dyn OverviewStore>)
+        .await;
     // The layer takes a sink over it.
-    let _layer = McpLayer::new(Servers::default())
-        .add_trace_sink(OverviewSink::new(Overview::default()));
+    let _layer =
+        McpLayer::new(Servers::default()).add_trace_sink(OverviewSink::new(Overview::default()));
 }
 
 #[test]
