@@ -1,7 +1,7 @@
 //! `Connections`: the handle through which servers are used.
 
 #[cfg(feature = "admin")]
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use std::{fmt, sync::Arc};
 
 use super::{
@@ -200,6 +200,12 @@ impl Connections {
     /// passthrough, whose callers bring their own.
     pub async fn is_authorized(&self, server: &Server) -> bool {
         self.shared.credentials.are_there(server).await
+    }
+
+    /// When the authorization of `server` ends, if an operator has to connect it again then: its
+    /// token has an end, and came without one to refresh it. `None` otherwise, and if it has none.
+    pub async fn authorization_ends_at(&self, server: &Server) -> Option<SystemTime> {
+        self.shared.credentials.end_at(server).await
     }
 
     /// Running totals. Token refreshes include those for other users of the same `Authorizations`.

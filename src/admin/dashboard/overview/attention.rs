@@ -1,6 +1,6 @@
 //! What needs an operator, each with the place where to act.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::extract::FromRef;
 
@@ -21,15 +21,20 @@ use super::{
     figure::of,
     links::Links,
 };
-use crate::registry::{
-    Filter, Page, Server, TraceFilter, TracePage,
-    overview::{Figures, Overview},
+use crate::{
+    connect::Connections,
+    registry::{
+        Auth, Filter, Page, Server, TraceFilter, TracePage,
+        overview::{Figures, Overview},
+    },
 };
 
 /// Servers that are looked at: a page of them, since this is asked for every few seconds.
 const SERVERS: usize = 200;
 /// Matters that are shown; the others are told by their number.
 const SHOWN: usize = 6;
+/// How long before its end an authorization is to be renewed by hand.
+const SOON: Duration = Duration::from_secs(24 * 60 * 60);
 /// Models without a price that are named.
 const MODELS: usize = 3;
 
@@ -39,6 +44,7 @@ pub(in super::super::super) struct Attention {
     store: OrganizationStore,
     statuses: Statuses,
     traces: Traces,
+    connections: Connections,
 }
 
 impl FromRef<Parts> for Attention {
@@ -47,6 +53,7 @@ impl FromRef<Parts> for Attention {
             store: parts.store.clone(),
             statuses: parts.statuses.clone(),
             traces: parts.traces.clone(),
+            connections: parts.connections.clone(),
         }
     }
 }
@@ -95,10 +102,44 @@ impl Attention {
     async fn of_servers(&self, links: &Links) -> Result<Vec<Item>, Fault> {
         let servers = self.servers(SERVERS).await?;
         let statuses = self.statuses.each(&servers).await?;
-        let all = servers.iter().zip(&statuses);
-        Ok(all
-            .filter_map(|(server, status)| self.of_server(server, status, links))
-            .collect())
+        let mut items = Vec::new();
+        for (server, status) in servers.iter().zip(&statuses) {
+            match self.of_server(server, status, links) {
+                Some(item) => items.push(item),
+                None => items.extend(self.of_consent(server, links).await),
+            }
+        }
+        Ok(items)
+    }
+
+    /// The authorization of a server that ends soon, and that nothing but an operator renews.
+    async fn of_consent(&self, server: &Server, links: &Links) -> Option<Item> {
+        // Only these have one, and asking takes a look at the storage.
+        if !server.enabled || !matches!(server.auth, Auth::OAuth2(_)) {
+            return None;
+        }
+        let ends = self.connections.authorization_ends_at(server).await?;
+        let left = ends.duration_since(self.statuses.now()).unwrap_or_default();
+        if left > SOON {
+            return None;
+        }
+        let why = match left.as_secs() / 60 {
+            0 => "Its authorization ends now, and cannot be renewed".to_owned(),
+            minutes @ 1..60 => {
+                format!("Its authorization ends in {minutes} min, and cannot be renewed")
+            }
+            minutes => format!(
+                "Its authorization ends in {} h, and cannot be renewed",
+                minutes / 60
+            ),
+        };
+        Some(Item {
+            tone: "warn",
+            title: Shown::short(server.display_name(), 60),
+            why: Shown::of(&why),
+            link: format!("{}/servers/{}", links.base, server.name),
+            action: "Connect",
+        })
     }
 
     /// What is the matter with a server. One that an operator has switched off is as it should be.
