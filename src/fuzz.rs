@@ -39,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cookies", admin::fuzz::cookies),
     ("forms", admin::fuzz::forms),
     ("history", kept::fuzz::history),
+    ("id_token", oauth::fuzz::id_token),
     ("kept_turn", kept::fuzz::turn),
     ("keys", keys),
     ("metadata", oauth::fuzz::metadata),

@@ -31,7 +31,7 @@ use crate::{
     file::File,
     follow_keys::FollowKeys,
     limits::Limits,
-    otlp,
+    oidc, operators, otlp,
     paths::Paths,
     places::Trusted,
     reload::Written,
@@ -267,6 +267,10 @@ pub struct Config {
     pub admin: Option<admin::Side>,
     /// The listener for metrics alone, if there is one.
     pub metrics_listen: Option<SocketAddr>,
+    /// Operators by name, besides the holder of the admin token.
+    pub operators: Vec<operators::Declared>,
+    /// The provider that operators sign in at.
+    pub oidc: Option<oidc::Declared>,
     /// Extra trusted roots, besides the system's.
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
@@ -527,6 +531,8 @@ impl Config {
             database,
             admin,
             metrics_listen: flags.metrics_listen.or(file.metrics_listen),
+            operators: file.operators,
+            oidc: file.oidc,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             otlp: flags
                 .otlp

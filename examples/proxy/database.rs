@@ -7,8 +7,8 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        ApiKeyStore, Error, ExchangeStore, ModelStore, SqlFault, SqlRegistry, Store, TraceStore,
-        overview::OverviewStore,
+        ApiKeyStore, AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore, SqlFault,
+        SqlRegistry, Store, TraceStore, overview::OverviewStore,
     },
     secret::{KeyId, KeyRing},
 };
@@ -45,6 +45,14 @@ impl OpenDatabase {
     }
 
     pub fn traces(&self) -> Arc<dyn TraceStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn operator_sessions(&self) -> Arc<dyn OperatorSessionStore> {
         Arc::new(self.registry.clone())
     }
 

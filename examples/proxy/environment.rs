@@ -3,7 +3,11 @@
 //! There is no list of them: their names are those of the fields of [`File`], and a value is read as
 //! its field is. A variable lies over the file, and a flag over both.
 
-use std::{collections::BTreeMap, env, iter, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    env, iter,
+    path::{Path, PathBuf},
+};
 
 use mcp_layer::secret::Doubtful;
 use serde::{Deserialize, de::value::MapDeserializer};
@@ -165,6 +169,11 @@ impl Environment {
         let unknown = self.0.keys().filter(|key| !is_known(key));
         unknown.map(|key| named(key)).collect()
     }
+}
+
+/// Reads a file with the variables over it, for those who follow it.
+pub fn again(path: &Path) -> Result<File, Invalid> {
+    Environment::read()?.over(&Source::File(path.to_owned()))
 }
 
 /// Says once which variables look like settings and are none.

@@ -16,6 +16,7 @@ use crate::{
     },
     declared_keys::DeclaredKey,
     limits::Limits,
+    oidc, operators,
     vision::Vision,
 };
 
@@ -49,6 +50,8 @@ pub struct File {
     pub admin_token_env: Option<String>,
     pub admin_token_file: Option<PathBuf>,
     pub public_url: Option<String>,
+    pub operators: Vec<operators::Declared>,
+    pub oidc: Option<oidc::Declared>,
     pub ca_file: Option<PathBuf>,
     pub otlp: Option<String>,
     pub otlp_headers_file: Option<PathBuf>,

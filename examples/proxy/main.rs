@@ -47,6 +47,8 @@ mod limits;
 mod lines;
 mod log;
 mod metered;
+mod oidc;
+mod operators;
 mod otlp;
 mod paths;
 mod places;
@@ -174,6 +176,11 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     // Servers, and aliases and defaults.
     let models = declared.await?;
     let registry: Arc<dyn Store> = Arc::new(models.clone());
+    let oidc = config.oidc.as_ref();
+    let oidc = oidc
+        .map(|oidc| oidc.provider(outbound.clone()))
+        .transpose()?;
+    let named = operators::list(&config.operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations)
@@ -249,8 +256,15 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_authorizations(storage.authorizations)
             .with_models(models.clone())
             .with_traces(storage.traces)
+            .with_audit(storage.audit)
+            .with_operator_sessions(storage.operator_sessions)
+            .with_operators(named.clone())
             .with_overview(storage.overview)
             .with_metrics(metrics);
+        let admin = match oidc {
+            Some(oidc) => admin.with_oidc(oidc),
+            None => admin,
+        };
         match storage.keys {
             // A session of one replica is valid in all.
             Some(keys) => admin.with_session_keys(keys),
@@ -305,6 +319,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
 
     let reload = Reload::new(flags, &config, models, upstream);
     tokio::spawn(hang_ups.each(reload));
+    if let Source::File(path) = config.source.clone() {
+        let declared = config.operators.clone();
+        tokio::spawn(operators::follow(path, declared, named));
+    }
     tokio::spawn(monitor.run());
     tokio::spawn(keys.clone().note_uses());
     if let Some(follow_keys) = &config.follow_keys {

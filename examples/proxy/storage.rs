@@ -6,8 +6,9 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        ApiKeyStore, Error, Filter, MemoryApiKeys, MemoryCredentialStore, MemoryModels,
-        MemoryRegistry, MemoryTraces, ModelStore, Page, Server, Store, TraceStore,
+        ApiKeyStore, AuditStore, Error, Filter, MemoryApiKeys, MemoryAudit, MemoryCredentialStore,
+        MemoryModels, MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore,
+        OperatorSessionStore, Page, Server, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
@@ -35,6 +36,10 @@ pub struct Storage {
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: Arc<dyn TraceStore>,
+    /// What operators did.
+    pub audit: Arc<dyn AuditStore>,
+    /// The browsers in which operators are signed in.
+    pub operator_sessions: Arc<dyn OperatorSessionStore>,
     /// The figures of the overview.
     pub overview: Arc<dyn OverviewStore>,
     /// The keys that seal the database's secrets.
@@ -53,6 +58,8 @@ impl Storage {
                 api_keys: Arc::new(MemoryApiKeys::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
+                audit: Arc::new(MemoryAudit::default()),
+                operator_sessions: Arc::new(MemoryOperatorSessions::default()),
                 overview: Arc::new(MemoryOverview::default()),
                 keys: None,
                 database: None,
@@ -66,6 +73,8 @@ impl Storage {
             api_keys: store.api_keys(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
+            audit: store.audit(),
+            operator_sessions: store.operator_sessions(),
             overview: store.overview(),
             keys: Some(ring),
             database: Some(store),

@@ -25,7 +25,7 @@ impl Access {
         if is_under("/api") || is_under(METRICS) {
             return Self::Token;
         }
-        let is_open = path == "/sign-in"
+        let is_open = matches!(path, "/sign-in" | "/sign-in/provider" | "/sign-in/callback")
             || is_under("/oauth/callback")
             || is_under("/oauth/start")
             || is_under("/assets");
@@ -47,6 +47,8 @@ mod tests {
         }
         for path in [
             "/sign-in",
+            "/sign-in/provider",
+            "/sign-in/callback",
             "/assets/style.css",
             "/oauth/callback",
             "/oauth/callback/x",
@@ -60,6 +62,7 @@ mod tests {
             "*",
             "/servers",
             "/sign-in/",
+            "/sign-in/other",
             "/sign-inside",
             "/assetsx",
             "/oauth",

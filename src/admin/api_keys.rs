@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{
     answer::{Answer, json},
+    audit::{Audit, Change},
     body::tree,
     clock::Clock,
     fault::{Code, Fault},
@@ -147,6 +148,7 @@ pub(super) struct ApiKeys {
     refusal: Option<Arc<str>>,
     organization: Arc<str>,
     clock: Clock,
+    audit: Audit,
 }
 
 impl ApiKeys {
@@ -155,12 +157,14 @@ impl ApiKeys {
         refusal: Option<Arc<str>>,
         organization: Arc<str>,
         clock: Clock,
+        audit: Audit,
     ) -> Self {
         Self {
             store,
             refusal,
             organization,
             clock,
+            audit,
         }
     }
 
@@ -247,21 +251,26 @@ impl ApiKeys {
         key.id = id;
         key.created_at = Some(now);
         key.expires_at = entered.expires_at;
-        let inserted = store.insert_api_key(key.clone()).await;
-        if !inserted.map_err(|error| recoded(error.into()))? {
+        let made = Listed {
+            key: Arc::new(key.clone()),
+            is_declared: false,
+        };
+        let change = Change::new("api_key.create", &key.name).after(&View::of(&made, None));
+        let inserting = async {
+            let inserted = store.insert_api_key(key.clone()).await;
+            if inserted.map_err(|error| recoded(error.into()))? {
+                return Ok(());
+            }
             let message = "this key was made already, and is shown only once; make another one";
-            return Err(Fault::new(Code::Conflict, message));
-        }
+            Err(Fault::new(Code::Conflict, message))
+        };
+        self.audit.around(change, inserting).await?;
         tracing::info!(
             action = "create",
             id = %key.id,
             project = key.project.name(),
             "an API key was made"
         );
-        let made = Listed {
-            key: Arc::new(key),
-            is_declared: false,
-        };
         Ok((made, secret))
     }
 
@@ -270,15 +279,23 @@ impl ApiKeys {
     /// # Errors
     /// [`Code::NotFound`]; [`Code::DeclaredInFile`] for a key of a file.
     pub(super) async fn revoke(&self, id: &ApiKeyId) -> Result<Arc<ApiKey>, Fault> {
-        let Listed { key, is_declared } = self.get(id).await?;
-        if is_declared {
+        let listed = self.get(id).await?;
+        if listed.is_declared {
             let message = "this API key is declared in the configuration file; remove it there";
             return Err(Fault::new(Code::DeclaredInFile, message));
         }
-        let revoked = self.store()?.revoke_api_key(&self.organization, id);
-        if !revoked.await? {
-            return Err(absent());
-        }
+        let change = Change::new("api_key.revoke", &listed.key.name);
+        let change = change.before(&View::of(&listed, None));
+        let revoking = async {
+            let revoked = self.store()?.revoke_api_key(&self.organization, id);
+            if revoked.await? {
+                Ok(())
+            } else {
+                Err(absent())
+            }
+        };
+        self.audit.around(change, revoking).await?;
+        let key = listed.key;
         tracing::info!(
             action = "revoke",
             id = %key.id,

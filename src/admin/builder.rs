@@ -10,6 +10,8 @@ use super::{
     hosts::Hosts,
     keys::{Keys, SealingKey},
     metrics::Metrics,
+    oidc::Oidc,
+    operators::Operators,
     throttle::Throttle,
     token::{InvalidToken, Token},
 };
@@ -18,7 +20,8 @@ use crate::{
     connect::Connections,
     explain::Explainer,
     registry::{
-        ApiKeyStore, Error, MemoryTraces, ModelStore, Store, TraceStore,
+        ApiKeyStore, AuditStore, Error, MemoryAudit, MemoryTraces, ModelStore,
+        OperatorSessionStore, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
     },
     secret::KeyRing,
@@ -48,11 +51,16 @@ pub struct Admin {
     pub(super) throttle: Throttle,
     pub(super) metrics: Option<Metrics>,
     pub(super) clock: Clock,
+    pub(super) operators: Operators,
+    pub(super) oidc: Option<Oidc>,
+    pub(super) audit: Arc<dyn AuditStore>,
+    pub(super) operator_sessions: Option<Arc<dyn OperatorSessionStore>>,
 }
 
 impl Admin {
     /// Configures the operator's side of `store`, for holders of `token`: at least 16 characters,
-    /// visible ASCII without blanks. Only its hash stays in memory.
+    /// visible ASCII without blanks. Only its hash stays in memory. They are the operator `admin`,
+    /// with the role [`Admin`](super::Role::Admin).
     ///
     /// `connections` are those of the layer, and must [report to the same
     /// store](crate::ConnectionsBuilder::observations): the status of servers and their tools come
@@ -84,6 +92,10 @@ impl Admin {
             throttle: Throttle::default(),
             metrics: None,
             clock: Clock::new(SystemTime::now),
+            operators: Operators::default(),
+            oidc: None,
+            audit: Arc::new(MemoryAudit::default()),
+            operator_sessions: None,
         })
     }
 
@@ -186,10 +198,45 @@ impl Admin {
         self
     }
 
+    /// Replaces the operators by name, each with a token and a role; default none, besides the holder
+    /// of the token of [`new`](Self::new). Keep a clone to change them while the gateway runs.
+    #[must_use]
+    pub fn with_operators(mut self, operators: Operators) -> Self {
+        self.operators = operators;
+        self
+    }
+
+    /// Sets the provider that operators sign in at; default none.
+    #[must_use]
+    pub fn with_oidc(mut self, oidc: Oidc) -> Self {
+        self.oidc = Some(oidc);
+        self
+    }
+
+    /// Replaces the store of what operators did; default [`MemoryAudit`].
+    ///
+    /// Every change is recorded before it is made: if it cannot be recorded, it is not made.
+    #[must_use]
+    pub fn with_audit(mut self, audit: impl AuditStore) -> Self {
+        self.audit = Arc::new(audit);
+        self
+    }
+
+    /// Sets the store of operators' sessions, so that they can be seen and ended in all replicas,
+    /// within a second. Default: this process's memory, where a session that began with a token
+    /// elsewhere, under the same [keys](Self::with_session_keys), is good as well, and one that began
+    /// at a provider is not.
+    #[must_use]
+    pub fn with_operator_sessions(mut self, sessions: impl OperatorSessionStore) -> Self {
+        self.operator_sessions = Some(Arc::new(sessions));
+        self
+    }
+
     /// Replaces the keys that seal the sessions of the dashboard. Default: a random key, so that
     /// everyone has to sign in again after a restart and on another replica.
     ///
-    /// A session is good for 12 hours, for this organization, token and public URL.
+    /// A session is good for 12 hours, for this organization and public URL, until it is
+    /// [ended](Self::with_operator_sessions) or its operator's token changes.
     #[must_use]
     pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
         self.session_keys = Arc::new(keys);

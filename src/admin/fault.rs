@@ -17,6 +17,7 @@ pub(super) enum Code {
     InvalidToken,
     TooManyWrongTokens,
     SignedOut,
+    Forbidden,
     HostNotAllowed,
     OriginNotAllowed,
     NotFound,
@@ -42,7 +43,7 @@ impl Code {
         match self {
             Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::TooManyWrongTokens => StatusCode::TOO_MANY_REQUESTS,
-            Self::SignedOut | Self::HostNotAllowed | Self::OriginNotAllowed => {
+            Self::SignedOut | Self::Forbidden | Self::HostNotAllowed | Self::OriginNotAllowed => {
                 StatusCode::FORBIDDEN
             }
             Self::NotFound | Self::ServerNotFound => StatusCode::NOT_FOUND,
@@ -67,6 +68,7 @@ impl Code {
             Self::InvalidToken => "invalid_admin_token",
             Self::TooManyWrongTokens => "too_many_wrong_tokens",
             Self::SignedOut => "signed_out",
+            Self::Forbidden => "forbidden",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::NotFound => "not_found",

@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue, Method,
+    Extensions, HeaderMap, HeaderValue, Method,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
         REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
@@ -25,7 +25,9 @@ use zeroize::Zeroizing;
 
 use super::{
     access::{Access, METRICS},
+    acting::{Acting, Known, Via},
     answer::later,
+    audit::{Audit, Change},
     dashboard,
     fault::{Code, Fault},
     hosts::Hosts,
@@ -51,6 +53,7 @@ const CALLS: u32 = 30;
 /// The parts that decide who enters.
 #[derive(Clone)]
 pub(super) struct Gate {
+    audit: Audit,
     token: OperatorToken,
     sessions: Sessions,
     hosts: Arc<Hosts>,
@@ -59,6 +62,7 @@ pub(super) struct Gate {
 impl FromRef<Parts> for Gate {
     fn from_ref(parts: &Parts) -> Self {
         Self {
+            audit: parts.audit.clone(),
             token: parts.token.clone(),
             sessions: parts.sessions.clone(),
             hosts: parts.hosts.clone(),
@@ -71,22 +75,37 @@ impl FromRef<Parts> for Gate {
 /// Without that nothing else is said, not even which paths there are.
 pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let access = Access::of(request.uri().path());
+    let from = request.extensions().get::<ClientAddress>();
+    let mut acting = Acting {
+        operator: None,
+        from: from.map(|from| from.0),
+    };
     let admitted = match access {
-        Access::Token => with_token(&gate, request).await,
+        Access::Token => with_token(&gate, &acting, request).await,
         Access::Session => with_session(&gate, request).await,
-        Access::Open => to_us(&gate, request).await,
+        Access::Open => to_us(&gate, request).await.map(|request| (request, None)),
     };
     let is_inside = access == Access::Session && admitted.is_ok();
-    let response = match admitted {
-        Ok(request) => next.run(request).await,
-        Err(refused) => refused,
+    let admitted = admitted.map(|(request, operator)| {
+        acting.operator = operator;
+        request
+    });
+    let answering = async {
+        let response = match admitted {
+            Ok(request) => next.run(request).await,
+            Err(refused) => refused,
+        };
+        match access {
+            Access::Token => unseen(response),
+            Access::Session | Access::Open => dashboard::dress(&gate.hosts, response, is_inside),
+        }
     };
-    let response = match access {
-        Access::Token => unseen(response),
-        Access::Session | Access::Open => dashboard::dress(&gate.hosts, response, is_inside),
-    };
+    let response = acting.during(answering).await;
     over_https(&gate.hosts, response)
 }
+
+/// A request that is let through, and the operator who sent it, if one is known.
+type Admitted = (Request, Option<Known>);
 
 /// Adds the header that keeps browsers on https once they have reached us over it.
 fn over_https(hosts: &Hosts, mut response: Response) -> Response {
@@ -119,32 +138,45 @@ fn unseen(mut response: Response) -> Response {
     response
 }
 
-async fn with_token(gate: &Gate, request: Request) -> Result<Request, Response> {
+async fn with_token(gate: &Gate, acting: &Acting, request: Request) -> Result<Admitted, Response> {
     let headers = request.headers();
-    if !bearer(headers).is_some_and(|token| gate.token.is(token)) {
-        return Err(without_token(gate, &request));
-    }
+    let holder = bearer(headers).and_then(|token| gate.token.holder(token));
+    let Some(holder) = holder else {
+        let refusing = without_token(gate, headers, request.extensions());
+        return Err(acting.clone().during(refusing).await);
+    };
     let checked = match request.uri().path() {
         // A monitoring system asks by an address of its own choice, and is no page.
         METRICS => gate.hosts.check_program(headers),
         _ => gate.hosts.check(request.uri(), headers),
     };
     checked.map_err(Fault::into_response)?;
-    whole(request, JSON).await.map_err(Fault::into_response)
+    let request = whole(request, JSON).await.map_err(Fault::into_response)?;
+    let operator = Known {
+        name: holder.name().clone(),
+        role: holder.role(),
+        via: Via::Token,
+        session: None,
+    };
+    Ok((request, Some(operator)))
 }
 
 /// The answer to a request whose token is wrong or absent.
-fn without_token(gate: &Gate, request: &Request) -> Response {
+async fn without_token(gate: &Gate, headers: &HeaderMap, told: &Extensions) -> Response {
     let message = "send the admin token as Authorization: Bearer …";
     let unsent = Fault::new(Code::InvalidToken, message).into_response();
     // Whoever sends none guesses nothing.
-    if bearer(request.headers()).is_none() {
+    if bearer(headers).is_none() {
         return unsent;
     }
-    let wrong = gate.token.wrong(request.extensions());
+    let wrong = gate.token.wrong(told);
+    // Further ones from there are as little news to the audit as to the log.
+    if wrong.times == 1 {
+        gate.audit.refused(Change::new("token.refused", "")).await;
+    }
     // Where nobody tells addresses, REST stays at 401: one who guesses must not change the answers
     // of all others.
-    let is_known = request.extensions().get::<ClientAddress>().is_some();
+    let is_known = told.get::<ClientAddress>().is_some();
     if is_known && wrong.times > CALLS {
         let message =
             "there were too many wrong tokens from this address; the right one is always taken";
@@ -154,12 +186,13 @@ fn without_token(gate: &Gate, request: &Request) -> Response {
     unsent
 }
 
-async fn with_session(gate: &Gate, request: Request) -> Result<Request, Response> {
+async fn with_session(gate: &Gate, request: Request) -> Result<Admitted, Response> {
     checked(gate, &request).map_err(Fault::into_response)?;
-    if !gate.sessions.is_there(request.headers()) {
-        return Err(dashboard::signed_out(&gate.hosts, &request));
+    let who = gate.sessions.who(request.headers()).await;
+    match who.map_err(|error| Fault::from(error).into_response())? {
+        Some(operator) => Ok((form(request).await?, Some(operator))),
+        None => Err(dashboard::signed_out(&gate.hosts, &request)),
     }
-    form(request).await
 }
 
 async fn to_us(gate: &Gate, request: Request) -> Result<Request, Response> {

@@ -31,6 +31,17 @@
 //! Requests from pages of another origin are refused, and bodies are JSON. The holder of the token
 //! can do everything within one organization, except read secrets: those are write-only.
 //!
+//! # Operators
+//!
+//! Beside the holder of that token, [`Admin::with_operators`] has others by name, each with a token
+//! and a [`Role`], and [`Admin::with_oidc`] those whom a provider of OpenID Connect vouches for. What
+//! a role may not do is refused with 403 `forbidden`, and pages do not offer it.
+//!
+//! `GET /api/v1/audit` has what each of them did, with what was there before and after, without
+//! secrets. An entry is written before the change: if it cannot be written, nothing is changed.
+//! `GET /api/v1/sessions` has the browsers that are signed in, and `DELETE` ends one, in all replicas
+//! with the same [store](Admin::with_operator_sessions).
+//!
 //! Wrong tokens are counted by [client address](ClientAddress), over REST and on pages together:
 //! after ten within a minute the sign-in page answers 429, after thirty REST does, and the log has
 //! one line about all of them. The right token is always accepted.
@@ -106,8 +117,10 @@
 //! This module knows neither the layer nor its callers.
 
 mod access;
+mod acting;
 mod answer;
 mod api_keys;
+mod audit;
 mod body;
 mod builder;
 mod call;
@@ -126,8 +139,11 @@ mod metrics;
 mod model_edit;
 mod models;
 mod oauth;
+mod oidc;
 mod openapi;
+mod operator_sessions;
 mod operator_token;
+mod operators;
 mod organization;
 mod outside;
 mod overview;
@@ -136,6 +152,8 @@ mod projects;
 mod query;
 mod records;
 mod rest;
+mod role;
+mod roles;
 mod route;
 mod router;
 mod scrape;
@@ -153,12 +171,16 @@ mod tools;
 mod traces;
 mod view;
 mod visits;
+mod watched;
 
 pub use self::{
     builder::Admin,
     keys::SealingKey,
     metrics::Metrics,
     oauth::path_for_log,
+    oidc::{InvalidOidc, Oidc},
+    operators::{InvalidOperator, Operator, Operators},
+    role::{InvalidRole, Role},
     router::{metrics_router, router, routes},
     throttle::{ClientAddress, Throttle, Wrong},
     token::InvalidToken,

@@ -5,18 +5,35 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    api_keys::ApiKeys, builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics,
-    models::Models, oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
-    overview::Overviews, projects::Projects, records::Records, session::Sessions,
-    statuses::Statuses, tools::Tools, traces::Traces,
+    api_keys::ApiKeys,
+    audit::Audit,
+    builder::Admin,
+    clock::Clock,
+    hosts::Hosts,
+    keys::Keys,
+    metrics::Metrics,
+    models::Models,
+    oauth::Flows,
+    oidc::Provider,
+    operator_token::OperatorToken,
+    operators::{Operator, Roster},
+    organization::OrganizationStore,
+    overview::Overviews,
+    projects::Projects,
+    records::Records,
+    session::{Kept, Sessions},
+    statuses::Statuses,
+    tools::Tools,
+    traces::Traces,
 };
-use crate::{connect::Connections, explain::Explainer};
+use crate::{connect::Connections, explain::Explainer, registry::MemoryOperatorSessions};
 
 /// The state of the router: every part, made once of what an operator has configured.
 ///
 /// A handler asks for `State<Records>` and the like, so its signature says what it can touch.
 #[derive(Clone)]
 pub(super) struct Parts {
+    pub(super) audit: Audit,
     pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
     pub(super) connections: Connections,
@@ -26,8 +43,10 @@ pub(super) struct Parts {
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
+    pub(super) operators: Roster,
     pub(super) overviews: Overviews,
     pub(super) projects: Projects,
+    pub(super) provider: Option<Provider>,
     pub(super) records: Records,
     pub(super) sessions: Sessions,
     pub(super) statuses: Statuses,
@@ -41,17 +60,30 @@ impl From<Admin> for Parts {
     fn from(admin: Admin) -> Self {
         let (connections, clock) = (admin.connections, admin.clock);
         let hosts = Arc::new(admin.hosts);
-        let store = OrganizationStore::new(admin.store, admin.organization.clone());
+        let audit = Audit::new(admin.audit, admin.organization.clone(), clock.clone());
+        let operators = Roster::new(Operator::admin(admin.token), admin.operators);
+        let provider = admin.oidc.map(Provider::new);
+        let kept = match admin.operator_sessions {
+            Some(store) => Kept::Shared(store),
+            None => Kept::Here(Arc::new(MemoryOperatorSessions::default())),
+        };
+        let store = OrganizationStore::new(admin.store, admin.organization.clone(), audit.clone());
         let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
         let api_keys = ApiKeys::new(
             admin.api_keys,
             admin.api_keys_refusal,
             admin.organization.clone(),
             clock.clone(),
+            audit.clone(),
         );
         Self {
             api_keys,
-            flows: Flows::new(admin.authorizations, store.clone(), connections.clone()),
+            flows: Flows::new(
+                admin.authorizations,
+                store.clone(),
+                connections.clone(),
+                audit.clone(),
+            ),
             records: Records::new(
                 store.clone(),
                 connections.clone(),
@@ -61,19 +93,23 @@ impl From<Admin> for Parts {
             sessions: Sessions::new(
                 admin.session_keys,
                 &admin.organization,
-                &admin.token,
-                hosts.clone(),
-                clock.clone(),
+                operators.clone(),
+                kept,
+                provider.clone(),
+                (hosts.clone(), clock.clone()),
             ),
-            models: Models::new(admin.models, admin.organization.clone()),
+            models: Models::new(admin.models, admin.organization.clone(), audit.clone()),
             overviews: Overviews::new(admin.overview, admin.organization.clone(), clock.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
-            token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
-            tools: Tools::new(store.clone(), connections.clone()),
+            token: OperatorToken::new(operators.clone(), admin.throttle, clock.clone()),
+            tools: Tools::new(store.clone(), connections.clone(), audit.clone()),
             traces: Traces::new(admin.traces, admin.organization),
             explainer: admin.explainer,
             keys: admin.keys,
             metrics: admin.metrics,
+            audit,
+            operators,
+            provider,
             clock,
             connections,
             hosts,
@@ -95,6 +131,7 @@ macro_rules! parts {
 }
 
 parts! {
+    audit: Audit,
     api_keys: ApiKeys,
     overviews: Overviews,
     clock: Clock,
@@ -105,7 +142,9 @@ parts! {
     keys: Option<Keys>,
     metrics: Option<Metrics>,
     models: Models,
+    operators: Roster,
     projects: Projects,
+    provider: Option<Provider>,
     records: Records,
     sessions: Sessions,
     statuses: Statuses,

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::{
+    acting::Acting,
     clock::Clock,
     edit::Reader,
     fault::{Code, Fault},
     organization::OrganizationStore,
     projects::Projects,
+    role::Role,
 };
 use crate::{
     connect::Connections,
     name::ServerName,
-    registry::{Error, Server, Source, members::Tree},
+    registry::{Error, Server, ShareSession, Source, members::Tree},
 };
 
 /// Reads records from what is entered, and keeps them.
@@ -49,7 +51,8 @@ impl Records {
     }
 
     /// Keeps a server that is not there yet.
-    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
+    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        shared(&server, None)?;
         let server = self.store.insert(server).await?;
         log("insert", &server);
         self.projects.note(&server);
@@ -57,7 +60,9 @@ impl Records {
     }
 
     /// Keeps a server in the place of the version that it names.
-    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
+    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        let stored = self.store.get(&server.name).await?;
+        shared(&server, Some(&stored))?;
         let server = self.store.replace(server).await?;
         log("replace", &server);
         self.projects.note(&server);
@@ -77,7 +82,10 @@ impl Records {
     /// Adds the server that is `entered`.
     pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Fault> {
         let server = self.reader().create(entered)?;
-        self.insert(server).await.map_err(taken)
+        let name = server.name.clone();
+        self.insert(server)
+            .await
+            .map_err(|fault| taken(fault, &name))
     }
 
     /// Puts what is `entered` in the place of `stored`.
@@ -87,7 +95,7 @@ impl Records {
         stored: &Server,
     ) -> Result<Arc<Server>, Fault> {
         let server = self.reader().replace(entered, stored)?;
-        Ok(self.replace(server).await?)
+        self.replace(server).await
     }
 
     /// Puts a draft under another name, with what is `entered`.
@@ -97,26 +105,39 @@ impl Records {
         stored: &Server,
     ) -> Result<Arc<Server>, Fault> {
         let server = self.reader().rename(entered, stored)?;
-        let server = self.insert(server).await.map_err(taken)?;
+        let name = server.name.clone();
+        let inserted = self.insert(server).await;
+        let server = inserted.map_err(|fault| taken(fault, &name))?;
         self.store.remove(&stored.name).await?;
         log("remove", stored);
         Ok(server)
     }
 }
 
-/// Logs one line for each change; the author is not known, since the token is shared.
+/// Refuses to have all projects share one session, unless an admin does it or has done it.
+fn shared(server: &Server, stored: Option<&Server>) -> Result<(), Fault> {
+    let is_all = |server: &Server| server.share_session == ShareSession::All;
+    if !is_all(server) || stored.is_some_and(is_all) {
+        return Ok(());
+    }
+    let what = "a session that all projects share";
+    let may = Acting::now().require(Role::Admin, what);
+    may.map_err(|fault| fault.at("share_session"))
+}
+
+/// Logs one line for each change.
 fn log(action: &str, server: &Server) {
     let (name, version) = (&server.name, server.version);
     tracing::info!(action, server = %name, version, "a server was changed");
 }
 
 /// A name that the file has is taken like any other: it is the field of the name that can mend it.
-fn taken(error: Error) -> Fault {
-    match error {
-        Error::Declared { name } => {
+fn taken(fault: Fault, name: &ServerName) -> Fault {
+    match fault.code() {
+        Code::DeclaredInFile => {
             let message = format!("a server named {name} is declared in the configuration file");
             Fault::new(Code::Conflict, message).at("name")
         }
-        error => error.into(),
+        _ => fault,
     }
 }

@@ -13,13 +13,13 @@ use http::{Method, StatusCode};
 
 use super::{
     answer::{Answer, json},
-    api_keys,
+    api_keys, audit,
     call::{Call, Parameter},
     explain,
     hosts::Hosts,
     keys, models, oauth,
     openapi::document,
-    overview, projects, servers, tools, traces,
+    operator_sessions, overview, projects, servers, tools, traces,
 };
 
 const fn parameter(
@@ -60,6 +60,28 @@ const OF_TRACES: [Parameter; 6] = [
     parameter("server", "Text", "Only exchanges that named this server."),
     parameter("model", "Text", "Only exchanges that asked for this model."),
     parameter("outcome", "Text", "Only exchanges that ended so."),
+    parameter("limit", "Limit", "At most so many."),
+    parameter(
+        "cursor",
+        "TraceId",
+        "Where the page begins: the next of the page before.",
+    ),
+];
+
+const OF_AUDIT: [Parameter; 7] = [
+    parameter("operator", "Text", "Only what this operator did."),
+    parameter(
+        "action",
+        "Text",
+        "Only this action; with a full stop at its end, such as `server.`, all that begin so.",
+    ),
+    parameter("target", "Text", "Only what was done to this."),
+    parameter(
+        "from",
+        "Moment",
+        "Only what was done at this time or later.",
+    ),
+    parameter("to", "Moment", "Only what was done before this time."),
     parameter("limit", "Limit", "At most so many."),
     parameter(
         "cursor",
@@ -323,6 +345,35 @@ pub(super) fn calls() -> Vec<Call> {
             ),
             (404, "It would be refused, since a server is not there."),
         ]),
+        call(
+            Method::GET,
+            "/api/v1/audit",
+            get(audit::list),
+            "Lists what operators did, the latest first",
+        )
+        .with(&OF_AUDIT)
+        .gives(200, "Audit"),
+        call(
+            Method::GET,
+            "/api/v1/operators",
+            get(operator_sessions::operators),
+            "Lists the operators, and who may sign in at a provider",
+        )
+        .gives(200, "Operators"),
+        call(
+            Method::GET,
+            "/api/v1/sessions",
+            get(operator_sessions::list),
+            "Lists the browsers in which operators are signed in",
+        )
+        .gives(200, "Sessions"),
+        call(
+            Method::DELETE,
+            "/api/v1/sessions/{id}",
+            delete(operator_sessions::end),
+            "Signs an operator out of a browser",
+        )
+        .fails(&[(404, "There is no session of this id, or it has ended.")]),
         call(
             Method::GET,
             "/api/v1/openapi.json",

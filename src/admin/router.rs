@@ -12,6 +12,7 @@ use super::{
     gate::gate,
     parts::Parts,
     rest::calls,
+    roles::guarded,
     route::{Handler, Route},
     scrape, visits,
 };
@@ -20,15 +21,15 @@ use super::{
 /// them. Serve it by itself, or nest it anywhere; links begin with the path of the [public
 /// URL](Admin::with_public_url), which must therefore include the prefix that it is nested under.
 ///
-/// Every request that reaches the router needs the token or a session, even for a path that does
+/// Every request that reaches the router needs a token or a session, even for a path that does
 /// not exist. So a router that it is merged into cannot have a fallback of its own, and the path
 /// that it is nested under must not have parameters.
 pub fn router(admin: Admin) -> Router {
     let parts = Parts::from(admin);
     let paths = table().into_iter();
     let paths = paths
-        .fold(Router::new(), |router, (_, path, handler)| {
-            router.route(path, handler)
+        .fold(Router::new(), |router, (method, path, handler)| {
+            router.route(path, guarded(&method, path, handler))
         })
         .fallback(async || Fault::new(Code::NotFound, "there is nothing under this path"))
         .method_not_allowed_fallback(async || {

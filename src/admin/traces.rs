@@ -8,9 +8,11 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
+    acting::Acting,
     answer::{Answer, json},
     fault::{Code, Fault},
     query::{fault, limit, parameters},
+    role::Role,
     time::Time,
 };
 use crate::{
@@ -129,6 +131,7 @@ impl Traces {
     }
 
     /// The exchange that a path names, with its spans; one of another organization is not there.
+    /// For viewers it has no payloads.
     pub(super) async fn get(
         &self,
         path: Result<Path<String>, PathRejection>,
@@ -138,10 +141,17 @@ impl Traces {
             Some(id) => self.store.get(&self.organization, id).await?,
             None => None,
         };
-        trace.ok_or_else(|| {
+        let trace = trace.ok_or_else(|| {
             let message = "there is no exchange of this id; the oldest are not kept for long";
             Fault::new(Code::NotFound, message)
-        })
+        })?;
+        if Acting::now().may(Role::Editor) {
+            return Ok(trace);
+        }
+        // A large one is read on a separate thread, so that other requests do not wait.
+        let bare = apart::finish(move || Arc::new(trace.without_payloads())).await;
+        let gone = || Fault::new(Code::Registry, "the exchange cannot be read");
+        bare.ok_or_else(gone)
     }
 }
 

@@ -11,6 +11,8 @@
 //! | [`OverviewStore`](overview::OverviewStore) | figures of exchanges over time | [`MemoryOverview`](overview::MemoryOverview) | `SqlRegistry` |
 //! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
+//! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
+//! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
 //! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
@@ -35,6 +37,9 @@ mod api_key;
 mod api_key_memory;
 mod api_key_store;
 mod api_keys;
+mod audit_entry;
+mod audit_memory;
+mod audit_store;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -76,6 +81,8 @@ mod model_store;
 mod oauth2;
 mod observation;
 mod observation_store;
+mod operator_session;
+mod operator_session_memory;
 #[cfg(feature = "file")]
 mod overlay;
 pub mod overview;
@@ -104,6 +111,9 @@ pub use self::{
     api_key_memory::MemoryApiKeys,
     api_key_store::{API_KEYS, ApiKeyStore},
     api_keys::ApiKeys,
+    audit_entry::{AuditEntry, AuditId, InvalidAuditId},
+    audit_memory::MemoryAudit,
+    audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
@@ -125,6 +135,8 @@ pub use self::{
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,
+    operator_session::{OperatorSession, OperatorSessionStore},
+    operator_session_memory::MemoryOperatorSessions,
     pins::{Gate, Pins, ToolState},
     projects::Projects,
     server::{DRAFT_LIFE, Server, Source},

@@ -121,6 +121,16 @@ impl Trace {
         }
     }
 
+    /// A copy without arguments, results and other texts of callers, models and servers, for people who
+    /// may see what happened and not what it was about. Names, times, sizes, outcomes and messages of
+    /// refusals stay.
+    #[must_use]
+    pub fn without_payloads(&self) -> Self {
+        let mut steps = self.steps.get().into_owned();
+        steps.iter_mut().for_each(Step::drop_payloads);
+        self.without_steps().with_steps(steps)
+    }
+
     /// Returns `true` if its steps can be built in less than a millisecond.
     #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_small(&self) -> bool {

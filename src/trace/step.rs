@@ -188,6 +188,15 @@ impl Step {
         }
     }
 
+    /// Drops the texts of callers, models and servers.
+    pub(crate) fn drop_payloads(&mut self) {
+        match self {
+            Self::Call(call) => (call.arguments, call.result) = (None, None),
+            Self::Instructions(given) => given.text = None,
+            Self::Turn(_) | Self::Listing(_) | Self::Omission(_) | Self::Refusal(_) => {}
+        }
+    }
+
     /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);

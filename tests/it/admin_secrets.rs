@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{
-    BoxFuture, Error, Filter, Listing, MemoryRegistry, ModelRegistry, ModelRules, ModelStore,
-    Observation, ObservationStore, Page, Server, ServerId, ServerRegistry, ServerStore,
+    AuditEntry, AuditFilter, AuditListing, AuditPage, AuditStore, BoxFuture, Error, Filter,
+    Listing, MemoryRegistry, ModelRegistry, ModelRules, ModelStore, Observation, ObservationStore,
+    OperatorSession, OperatorSessionStore, Page, Server, ServerId, ServerRegistry, ServerStore,
     TraceFilter, TraceListing, TracePage, TraceStore,
 };
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
@@ -227,6 +228,47 @@ impl ModelStore for Gone {
     }
 }
 
+impl AuditStore for Gone {
+    fn append_audit<'a>(&'a self, _: &'a AuditEntry) -> BoxFuture<'a, Result<(), Error>> {
+        fault()
+    }
+
+    fn list_audit<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a AuditFilter,
+        _: &'a AuditPage,
+    ) -> BoxFuture<'a, Result<AuditListing, Error>> {
+        fault()
+    }
+}
+
+impl OperatorSessionStore for Gone {
+    fn begin_session<'a>(&'a self, _: &'a OperatorSession) -> BoxFuture<'a, Result<(), Error>> {
+        fault()
+    }
+
+    fn session<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<OperatorSession>, Error>> {
+        fault()
+    }
+
+    fn sessions<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<OperatorSession>, Error>> {
+        fault()
+    }
+
+    fn replace_session<'a>(&'a self, _: &'a OperatorSession) -> BoxFuture<'a, Result<bool, Error>> {
+        fault()
+    }
+
+    fn end_session<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        fault()
+    }
+}
+
 impl TraceSink for Gone {
     fn record(&self, _: &Arc<Trace>) {}
 }
@@ -309,6 +351,7 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
     let operator = Operator::with(Gone, |admin| {
         let layer = McpLayer::new(Gone).with_connections(connections(ServerLimits::default()));
         let admin = admin.with_traces(Gone).with_models(Gone);
+        let admin = admin.with_audit(Gone).with_operator_sessions(Gone);
         admin.with_explainer(layer.explainer())
     });
     let server = json!({
@@ -319,7 +362,8 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
     let chat = with_mcp(json!({"enabled": true, "servers": ["a"]}), json!({})).to_string();
     for (method, path) in mcp_layer::admin::routes() {
         // Neither keys and words of our own nor a browser's first steps need the store.
-        let is_ours = ["/api/v1/keys", "/api/v1/openapi.json"].contains(&path);
+        let ours = ["/api/v1/keys", "/api/v1/operators", "/api/v1/openapi.json"];
+        let is_ours = ours.contains(&path);
         if is_ours || !path.starts_with("/api/") {
             continue;
         }

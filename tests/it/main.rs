@@ -8,6 +8,7 @@
 mod support;
 
 mod admin_api_keys;
+mod admin_audit;
 mod admin_bodies;
 mod admin_explain;
 mod admin_explain_ways;
@@ -15,10 +16,13 @@ mod admin_gate;
 mod admin_metrics;
 mod admin_models;
 mod admin_oauth;
+mod admin_oidc;
 mod admin_openapi;
 mod admin_overview;
+mod admin_roles;
 mod admin_secrets;
 mod admin_servers;
+mod admin_sessions;
 mod admin_sqlite;
 mod admin_tools;
 mod admin_traces;

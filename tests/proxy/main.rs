@@ -41,6 +41,7 @@ mod models;
 mod notebook;
 mod observability;
 mod operated_models;
+mod operators;
 #[path = "../../examples/proxy/plain.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod plain;

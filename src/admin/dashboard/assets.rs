@@ -42,6 +42,7 @@ const STYLE: &str = concat!(
     include_str!("assets/tools.css"),
     include_str!("assets/traces.css"),
     include_str!("assets/models.css"),
+    include_str!("assets/operators.css"),
     include_str!("assets/api_keys.css"),
     include_str!("assets/overview.css"),
 );

@@ -17,6 +17,7 @@
 
 mod api_keys;
 mod assets;
+mod audit;
 mod connecting;
 mod control;
 mod deleting;
@@ -31,8 +32,10 @@ pub(super) mod fuzz;
 mod list;
 mod models;
 mod notice;
+mod operators;
 mod overview;
 mod page;
+mod provider;
 mod selection;
 mod server_pages;
 mod sign_in;
@@ -66,6 +69,8 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
+        (Method::GET, "/sign-in/provider", get(provider::leave)),
+        (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(overview::show)),
@@ -119,5 +124,12 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, REVOKE, post(api_keys::revoke)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
+        (Method::GET, "/audit", get(audit::list)),
+        (Method::GET, "/operators", get(operators::list)),
+        (
+            Method::POST,
+            "/operators/sessions/{id}/end",
+            post(operators::end),
+        ),
     ]
 }

@@ -4,7 +4,11 @@ mod schemas;
 
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, Parameter};
+use super::{
+    call::{Call, Parameter},
+    role::Role,
+    roles::least_role,
+};
 
 /// The document of these calls, whose paths begin with `base`.
 pub(super) fn document(base: &str, calls: &[Call]) -> Value {
@@ -20,8 +24,8 @@ pub(super) fn document(base: &str, calls: &[Call]) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT", "identifier": "MIT"},
             "description": "Servers, their tools, their authorizations, and what was done with \
-                them. Every call needs the admin token. What is wrong with a request is told by \
-                the name of its member.",
+                them. Every call needs the token of an operator, with the role in x-least-role or \
+                a higher one. What is wrong with a request is told by the name of its member.",
         },
         "servers": [{"url": if base.is_empty() { "/" } else { base }}],
         "security": [{"token": []}],
@@ -41,6 +45,7 @@ fn operation(call: &Call) -> Value {
         "summary": call.summary,
         "parameters": parameters,
         "responses": responses(call),
+        "x-least-role": least_role(&call.method, call.path).map(Role::as_str),
     });
     if let Some(schema) = call.body {
         operation["requestBody"] = json!({"required": true, "content": content(schema)});

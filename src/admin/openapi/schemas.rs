@@ -89,6 +89,7 @@ pub(super) fn all() -> Value {
         tools(),
         models(),
         traces(),
+        operators(),
         api_keys(),
         overview(),
         rest(),
@@ -103,6 +104,7 @@ pub(super) fn all() -> Value {
 fn words() -> Value {
     let mut words = json!({
         "Text": text(),
+        "Moment": {"type": "string", "description": "RFC 3339, or a day, or a day and a minute, in UTC."},
         "Time": time(),
         "Limit": {"type": "integer", "minimum": 1, "maximum": LONGEST, "default": 50},
         "ServerName": {
@@ -424,6 +426,53 @@ fn traces() -> Value {
             },
         })),
         "Traces": object(json!({"traces": list_of("Trace"), "next": maybe("TraceId")})),
+    })
+}
+
+fn operators() -> Value {
+    let role = || word(&["viewer", "editor", "admin"]);
+    let values = || json!({"type": "array", "items": text()});
+    let state = || json!({"description": "As it is answered elsewhere, without secrets; or null."});
+    let entry = json!({
+        "id": reference("TraceId"),
+        "at": time(),
+        "operator": or_null(text()),
+        "role": or_null(text()),
+        "via": or_null(text()),
+        "from": or_null(text()),
+        "action": text(),
+        "target": or_null(text()),
+        "before": state(),
+        "after": state(),
+    });
+    let session = json!({
+        "id": reference("TraceId"),
+        "operator": text(),
+        "role": role(),
+        "via": word(&["token", "oidc"]),
+        "from": or_null(text()),
+        "began_at": time(),
+        "used_at": time(),
+        "ends_at": time(),
+    });
+    json!({
+        "Audit": object(json!({
+            "entries": {"type": "array", "items": object(entry)},
+            "next": maybe("TraceId"),
+        })),
+        "Operators": object(json!({
+            "operators": {"type": "array", "items": object(json!({
+                "name": text(), "role": role(),
+            }))},
+            "provider": {"anyOf": [object(json!({
+                "issuer": text(),
+                "role_claim": text(),
+                "roles": object(json!({
+                    "viewer": values(), "editor": values(), "admin": values(),
+                })),
+            })), {"type": "null"}]},
+        })),
+        "Sessions": object(json!({"sessions": {"type": "array", "items": object(session)}})),
     })
 }
 

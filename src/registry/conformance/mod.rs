@@ -8,6 +8,8 @@
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
+//! - [`audit`] for [`AuditStore`](super::AuditStore)
+//! - [`operator_sessions`] for [`OperatorSessionStore`](super::OperatorSessionStore)
 //! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
 //! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
@@ -17,8 +19,8 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryApiKeys, MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry,
-//!     MemoryTraces, conformance, overview,
+//!     MemoryApiKeys, MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels,
+//!     MemoryOperatorSessions, MemoryRegistry, MemoryTraces, conformance, overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -29,6 +31,8 @@
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
+//! conformance::audit::all(async || MemoryAudit::default()).await;
+//! conformance::operator_sessions::all(async || MemoryOperatorSessions::default()).await;
 //! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
 //! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
@@ -41,10 +45,12 @@
 )]
 
 pub mod api_keys;
+pub mod audit;
 pub mod credentials;
 pub mod exchanges;
 pub mod models;
 pub mod observations;
+pub mod operator_sessions;
 pub mod overview;
 pub mod reading;
 pub mod stores;

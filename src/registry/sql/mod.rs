@@ -18,6 +18,7 @@
 
 mod api_key_cache;
 mod api_keys;
+mod audit;
 mod backup;
 mod belongings;
 mod cache;
@@ -34,6 +35,7 @@ mod models;
 mod observations;
 mod observe;
 mod observed;
+mod operator_sessions;
 mod overview;
 #[cfg(feature = "postgres")]
 mod postgres;

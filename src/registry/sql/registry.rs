@@ -34,7 +34,9 @@ use crate::secret::KeyRing;
 /// API keys in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`] and [`OverviewStore`].
+/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`], [`OverviewStore`],
+/// [`AuditStore`](crate::registry::AuditStore) and
+/// [`OperatorSessionStore`](crate::registry::OperatorSessionStore).
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -57,6 +59,9 @@ use crate::secret::KeyRing;
 /// organization; records with more than 256 KiB of spans lose their arguments and results. Pending
 /// traces are still written, in a background task, when the registry is dropped; call
 /// [`SqlRegistry::close`] before the process ends.
+///
+/// What operators did is kept whole, up to 1,000,000 entries per organization; of their sessions at
+/// most 10,000.
 ///
 /// # Security
 /// All secrets are sealed, and so are the texts of exchanges; nothing else is. Keys in URLs are secrets too: each value of a

@@ -14,11 +14,12 @@ use super::{
 use crate::secret::KeyRing;
 
 /// The steps from each version to the next, the first from nothing. A released one never changes.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("models.sql"),
     include_str!("overview.sql"),
     include_str!("api_keys.sql"),
+    include_str!("audit.sql"),
 ];
 
 /// Creates the tables, or brings them up to date; and makes sure that `ring` opens everything.

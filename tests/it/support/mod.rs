@@ -21,6 +21,8 @@ pub mod growing;
 pub mod mcp_server;
 pub mod model;
 pub mod notebook;
+pub mod openid;
+pub mod operators;
 pub mod overview;
 pub mod pages;
 pub mod parrot;

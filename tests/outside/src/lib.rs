@@ -7,11 +7,18 @@ mod api_keys;
 mod credentials;
 mod exchanges;
 mod models;
+mod operators;
 mod overview;
 mod servers;
 mod traces;
 
 pub use self::{
-    api_keys::Keys, credentials::Credentials, exchanges::Exchanges, models::Models,
-    overview::Overview, servers::Servers, traces::Traces,
+    api_keys::Keys,
+    credentials::Credentials,
+    exchanges::Exchanges,
+    models::Models,
+    operators::{Audit, OperatorSessions},
+    overview::Overview,
+    servers::Servers,
+    traces::Traces,
 };

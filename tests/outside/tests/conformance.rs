@@ -6,12 +6,14 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
     registry::{
-        ApiKeyStore, CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry,
-        ServerStore, Store, TraceStore, conformance,
+        ApiKeyStore, AuditStore, CredentialStore, Error, ExchangeStore, ModelStore,
+        OperatorSessionStore, Server, ServerRegistry, ServerStore, Store, TraceStore, conformance,
         overview::{OverviewSink, OverviewStore},
     },
 };
-use mcp_layer_outside::{Credentials, Exchanges, Keys, Models, Overview, Servers, Traces};
+use mcp_layer_outside::{
+    Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces,
+};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -53,6 +55,19 @@ async fn exchanges_are_kept_as_a_store_promises() {
     conformance::exchanges::all(async || Exchanges::default()).await;
     let make = async || Arc::new(Exchanges::default()) as Arc<dyn ExchangeStore>;
     conformance::exchanges::all(make).await;
+}
+
+#[tokio::test]
+async fn what_operators_did_is_kept_as_a_store_promises() {
+    conformance::audit::all(async || Audit::default()).await;
+    conformance::audit::all(async || Arc::new(Audit::default()) as Arc<dyn AuditStore>).await;
+}
+
+#[tokio::test]
+async fn sessions_of_operators_are_kept_as_a_store_promises() {
+    conformance::operator_sessions::all(async || OperatorSessions::default()).await;
+    let make = async || Arc::new(OperatorSessions::default()) as Arc<dyn OperatorSessionStore>;
+    conformance::operator_sessions::all(make).await;
 }
 
 #[tokio::test]
