@@ -341,7 +341,7 @@ async fn nobody_is_led_outside() {
     let (pages, url) = stage.leave("%2F%2Fevil.example").await;
     let answer = pages.get(&stage.provider.approve(&url)).await;
     assert!(
-        answer.html(200).contains("url=/servers\""),
+        answer.html(200).contains("url=/overview\""),
         "{}",
         answer.text
     );
