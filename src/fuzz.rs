@@ -42,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("id_token", oauth::fuzz::id_token),
     ("kept_turn", kept::fuzz::turn),
     ("keys", keys),
+    ("mcp_json", admin::fuzz::mcp_json),
     ("metadata", oauth::fuzz::metadata),
     ("redact", trace::fuzz::redact),
     ("registration", oauth::fuzz::registration),

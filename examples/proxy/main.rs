@@ -290,6 +290,15 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let mut hosts = config.hosts.known(address);
         hosts.extend(side.public_host());
         let admin = admin.with_explainer(explainer.with_hosts(hosts));
+        let admin = match config.source {
+            Source::Demo => admin.with_built_in_servers(),
+            Source::File(_) | Source::Text(_) => admin,
+        };
+        // Of a listener on all addresses nobody knows which one is meant.
+        let admin = match format!("http://{address}").parse() {
+            Ok(url) if !address.ip().is_unspecified() => admin.with_callers_url(url),
+            _ => admin,
+        };
         let app = admin::app(admin, draining.clone(), config.trusted.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
@@ -444,8 +453,14 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
         Source::Text(text) => Ok((Declared::Text(text.clone()), egress)),
         Source::Demo => {
             let address = demo::server().await.map_err(Invalid::new)?;
-            let egress = egress.allow(&address.to_string()).map_err(Invalid::new)?;
-            Ok((Declared::Demo(demo::servers(address)), egress))
+            // Whoever tries it has servers on this machine, and nobody else's requests come in.
+            let egress = ["127.0.0.0/8", "::1"]
+                .iter()
+                .try_fold(egress, |egress, rule| egress.allow(rule));
+            Ok((
+                Declared::Demo(demo::servers(address)),
+                egress.map_err(Invalid::new)?,
+            ))
         }
     }
 }

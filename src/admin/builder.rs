@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     clock::Clock,
+    declared::Declared,
     hosts::Hosts,
     keys::{Keys, SealingKey},
     metrics::Metrics,
@@ -50,6 +51,8 @@ pub struct Admin {
     pub(super) session_keys: Arc<KeyRing>,
     pub(super) throttle: Throttle,
     pub(super) metrics: Option<Metrics>,
+    pub(super) declared: Declared,
+    pub(super) callers_url: Option<Url>,
     pub(super) clock: Clock,
     pub(super) operators: Operators,
     pub(super) oidc: Option<Oidc>,
@@ -91,6 +94,8 @@ impl Admin {
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
             metrics: None,
+            declared: Declared::default(),
+            callers_url: None,
             clock: Clock::new(SystemTime::now),
             operators: Operators::default(),
             oidc: None,
@@ -248,6 +253,22 @@ impl Admin {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Tells pages that servers which are not in the store are built into the program, as in a demo.
+    /// Default: they are declared in its configuration file.
+    #[must_use]
+    pub fn with_built_in_servers(mut self) -> Self {
+        self.declared = Declared::BuiltIn;
+        self
+    }
+
+    /// Sets the URL under which callers reach the gateway, for the commands that pages show. Default
+    /// none: they have `http://YOUR-GATEWAY` in its place.
+    #[must_use]
+    pub fn with_callers_url(mut self, url: Url) -> Self {
+        self.callers_url = Some(url);
         self
     }
 

@@ -9,7 +9,7 @@ use http::{
 };
 use serde_json::json;
 
-use crate::registry;
+use crate::registry::{self, members};
 
 /// The codes that clients may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +156,34 @@ impl Fault {
 
     pub(super) fn param(&self) -> Option<&str> {
         self.param.as_deref()
+    }
+}
+
+/// All faults of what was entered.
+pub(super) type Faults = members::Faults<Fault>;
+
+impl From<Faults> for Fault {
+    /// The first one: a program mends one after the other.
+    fn from(faults: Faults) -> Self {
+        faults.first()
+    }
+}
+
+impl From<members::Faults<members::Fault>> for Faults {
+    fn from(faults: members::Faults<members::Fault>) -> Self {
+        faults.map(Fault::from)
+    }
+}
+
+impl From<members::Fault> for Faults {
+    fn from(fault: members::Fault) -> Self {
+        Fault::from(fault).into()
+    }
+}
+
+impl From<registry::Error> for Faults {
+    fn from(error: registry::Error) -> Self {
+        Fault::from(error).into()
     }
 }
 

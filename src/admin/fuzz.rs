@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Uri, header::COOKIE};
 
-use super::{builder::Admin, dashboard, outside::Outside, parts::Parts, session::Sessions, visits};
+use super::{
+    builder::Admin, dashboard, import, outside::Outside, parts::Parts, session::Sessions, visits,
+};
 use crate::{
     fuzz_input::{text, url},
     registry::MemoryRegistry,
@@ -33,6 +35,11 @@ static ADMIN: LazyLock<(Sessions, Outside, String)> = LazyLock::new(|| {
 /// The target for forms and queries.
 pub(crate) fn forms(data: &[u8]) {
     dashboard::fuzz::forms(data);
+}
+
+/// The target for files of servers.
+pub(crate) fn mcp_json(data: &[u8]) {
+    import::fuzz::mcp_json(data);
 }
 
 /// Asserts that no cookie but the genuine one is a session; a byte 1 in the headers stands for that

@@ -31,16 +31,13 @@ use super::{
     dashboard,
     fault::{Code, Fault},
     hosts::Hosts,
+    media_type::{FORM, JSON, MERGE_PATCH, UPLOAD},
     operator_token::OperatorToken,
     parts::Parts,
     session::Sessions,
     throttle::ClientAddress,
 };
 
-/// The content type of programs' bodies.
-const JSON: &str = "application/json";
-/// The content type of pages' forms.
-const FORM: &str = "application/x-www-form-urlencoded";
 /// The longest body. A server with a thousand tools by name is a tenth of it.
 const BODY: usize = 1 << 20;
 /// The time in which a body must arrive; forms are sent after they are filled in.
@@ -151,7 +148,11 @@ async fn with_token(gate: &Gate, acting: &Acting, request: Request) -> Result<Ad
         _ => gate.hosts.check(request.uri(), headers),
     };
     checked.map_err(Fault::into_response)?;
-    let request = whole(request, JSON).await.map_err(Fault::into_response)?;
+    let kinds: &[_] = match *request.method() {
+        Method::PATCH => &[JSON, MERGE_PATCH],
+        _ => &[JSON],
+    };
+    let request = whole(request, kinds).await.map_err(Fault::into_response)?;
     let operator = Known {
         name: holder.name().clone(),
         role: holder.role(),
@@ -205,7 +206,13 @@ async fn to_us(gate: &Gate, request: Request) -> Result<Request, Response> {
 async fn form(request: Request) -> Result<Request, Response> {
     match *request.method() {
         Method::GET | Method::HEAD => Ok(request.map(|_| Body::empty())),
-        _ => whole(request, FORM).await.map_err(Fault::into_response),
+        _ => {
+            let kinds: &[_] = match dashboard::takes_files(request.uri().path()) {
+                true => &[FORM, UPLOAD],
+                false => &[FORM],
+            };
+            whole(request, kinds).await.map_err(Fault::into_response)
+        }
     }
 }
 
@@ -218,13 +225,13 @@ fn checked(gate: &Gate, request: &Request) -> Result<(), Fault> {
     }
 }
 
-/// The request with all of its body, which is of this type if there is one.
-async fn whole(request: Request, kind: &str) -> Result<Request, Fault> {
+/// The request with all of its body, which is of one of these types if there is one.
+async fn whole(request: Request, kinds: &[&str]) -> Result<Request, Fault> {
     let (head, body) = request.into_parts();
-    let is_named = names(&head.headers, kind)?;
+    let is_named = names(&head.headers, kinds)?;
     let body = read(body).await?;
     if !body.is_empty() && !is_named {
-        return Err(not(kind));
+        return Err(not(kinds));
     }
     Ok(Request::from_parts(head, body.into()))
 }
@@ -239,17 +246,17 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Returns `true` if the body is declared to be of this type, `false` if nothing is declared.
+/// Returns `true` if the body is declared to be of one of these types, `false` if nothing is declared.
 ///
 /// Another type is refused even if the body is empty: any page can have a browser send a text.
-fn names(headers: &HeaderMap, wanted: &str) -> Result<bool, Fault> {
+fn names(headers: &HeaderMap, wanted: &[&str]) -> Result<bool, Fault> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(not(wanted));
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (None, _) => Ok(false),
-        (Some(kind), None) if is(kind, wanted) => Ok(true),
+        (Some(kind), None) if wanted.iter().any(|wanted| is(kind, wanted)) => Ok(true),
         _ => Err(not(wanted)),
     }
 }
@@ -264,13 +271,16 @@ fn is(kind: &HeaderValue, wanted: &str) -> bool {
         .is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
     is_wanted
         && parts.all(|parameter| {
-            ["charset=utf-8", "charset=\"utf-8\""]
-                .iter()
-                .any(|utf8| utf8.eq_ignore_ascii_case(parameter))
+            let is_boundary = wanted == UPLOAD && parameter.starts_with("boundary=");
+            is_boundary
+                || ["charset=utf-8", "charset=\"utf-8\""]
+                    .iter()
+                    .any(|utf8| utf8.eq_ignore_ascii_case(parameter))
         })
 }
 
-fn not(wanted: &str) -> Fault {
+fn not(wanted: &[&str]) -> Fault {
+    let wanted = wanted.join(" or ");
     let message = format!("a body is sent as content-type: {wanted}, without a coding");
     Fault::new(Code::UnsupportedMediaType, message)
 }
@@ -289,7 +299,7 @@ async fn read(body: Body) -> Result<Bytes, Fault> {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::new(
             Code::RequestTooLarge,
-            format!("the body is over {BODY} bytes"),
+            format!("the body is over {BODY} bytes, more than any list of servers takes"),
         )),
         Ok(Err(_)) => Err(Fault::new(Code::InvalidJson, "the body broke off")),
         Err(_) => Err(Fault::new(
@@ -345,7 +355,7 @@ mod tests {
 
     #[test]
     fn only_json_in_utf_8_is_a_body() {
-        let said = |values: &[&str]| names(&headers(CONTENT_TYPE, values), JSON).ok();
+        let said = |values: &[&str]| names(&headers(CONTENT_TYPE, values), &[JSON]).ok();
         assert_eq!(said(&[]), Some(false));
         for kind in [
             "application/json",

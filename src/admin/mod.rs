@@ -57,8 +57,10 @@
 //! # Servers
 //!
 //! A server has the members of [`Server`](crate::registry::Server). Absent members have their
-//! defaults, even in a `PUT`, which replaces the whole record. An unknown member is refused, with
-//! its path: ignoring it could give a server fewer restrictions than its operator meant.
+//! defaults, even in a `PUT`, which replaces the whole record; only `projects` and `tools`, whose
+//! defaults are the widest, have to be in it. A `PATCH` (RFC 7396) changes what it has, and leaves
+//! the rest. An unknown member is refused, with its path: ignoring it could give a server fewer
+//! restrictions than its operator meant.
 //!
 //! - `id`, `source`, `status`, `status_reason`, `last_failure`, `tool_count`, `created_at` and
 //!   `updated_at` are read-only; they are ignored in requests, so that a client can send back what
@@ -68,6 +70,10 @@
 //!   for, and has to be entered again for others. `{"set": false}` means that the stored secret
 //!   cannot be opened.
 //! - `null` is the same as absent.
+//!
+//! `POST …/servers/import` makes drafts of the servers in an `mcp.json` of another program, all or
+//! none of them; nothing in it is expanded or contacted. `GET …/servers/export` writes all servers
+//! as TOML of servers in a file, without their secrets.
 //!
 //! # Tools
 //!
@@ -124,17 +130,23 @@ mod audit;
 mod body;
 mod builder;
 mod call;
+mod carried;
 mod clock;
 mod dashboard;
+mod declared;
 mod edit;
 mod explain;
+mod export;
 mod fault;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gate;
 mod hosts;
+mod import;
 mod instant;
 mod keys;
+mod media_type;
+mod merge;
 mod metrics;
 mod model_edit;
 mod models;

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Servers that [`all`](OrganizationStore::all) reads at most: fifty pages, more than anybody has.
-const SERVERS: usize = 10_000;
+pub(super) const SERVERS: usize = 10_000;
 /// Servers in a page of such a look.
 pub(super) const PAGE: usize = 200;
 

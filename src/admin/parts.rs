@@ -8,8 +8,11 @@ use super::{
     api_keys::ApiKeys,
     audit::Audit,
     builder::Admin,
+    carried::Carried,
     clock::Clock,
+    declared::Declared,
     hosts::Hosts,
+    import::Imports,
     keys::Keys,
     metrics::Metrics,
     models::Models,
@@ -33,13 +36,17 @@ use crate::{connect::Connections, explain::Explainer, registry::MemoryOperatorSe
 /// A handler asks for `State<Records>` and the like, so its signature says what it can touch.
 #[derive(Clone)]
 pub(super) struct Parts {
+    pub(super) carried: Carried,
+    pub(super) callers_url: Arc<str>,
     pub(super) audit: Audit,
     pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
+    pub(super) declared: Declared,
     pub(super) connections: Connections,
     pub(super) explainer: Option<Explainer>,
     pub(super) flows: Flows,
     pub(super) hosts: Arc<Hosts>,
+    pub(super) imports: Imports,
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
@@ -76,7 +83,22 @@ impl From<Admin> for Parts {
             clock.clone(),
             audit.clone(),
         );
+        let records = Records::new(
+            store.clone(),
+            connections.clone(),
+            clock.clone(),
+            projects.clone(),
+        );
+        // Without the slash, as it stands before paths.
+        let callers_url = admin
+            .callers_url
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/'));
         Self {
+            callers_url: callers_url.unwrap_or("http://YOUR-GATEWAY").into(),
+            declared: admin.declared,
+            carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
+            imports: Imports::new(records.clone(), connections.clone()),
             api_keys,
             flows: Flows::new(
                 admin.authorizations,
@@ -84,12 +106,7 @@ impl From<Admin> for Parts {
                 connections.clone(),
                 audit.clone(),
             ),
-            records: Records::new(
-                store.clone(),
-                connections.clone(),
-                clock.clone(),
-                projects.clone(),
-            ),
+            records,
             sessions: Sessions::new(
                 admin.session_keys,
                 &admin.organization,
@@ -136,9 +153,11 @@ parts! {
     overviews: Overviews,
     clock: Clock,
     connections: Connections,
+    declared: Declared,
     explainer: Option<Explainer>,
     flows: Flows,
     hosts: Arc<Hosts>,
+    imports: Imports,
     keys: Option<Keys>,
     metrics: Option<Metrics>,
     models: Models,

@@ -6,7 +6,7 @@ use super::{
     acting::Acting,
     clock::Clock,
     edit::Reader,
-    fault::{Code, Fault},
+    fault::{Code, Fault, Faults},
     organization::OrganizationStore,
     projects::Projects,
     role::Role,
@@ -80,12 +80,9 @@ impl Records {
     }
 
     /// Adds the server that is `entered`.
-    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().create(entered)?;
-        let name = server.name.clone();
-        self.insert(server)
-            .await
-            .map_err(|fault| taken(fault, &name))
+    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Faults> {
+        let read = self.reader().create(entered);
+        self.put_in(read, entered).await
     }
 
     /// Puts what is `entered` in the place of `stored`.
@@ -93,9 +90,9 @@ impl Records {
         &self,
         entered: &Tree<'_>,
         stored: &Server,
-    ) -> Result<Arc<Server>, Fault> {
+    ) -> Result<Arc<Server>, Faults> {
         let server = self.reader().replace(entered, stored)?;
-        self.replace(server).await
+        Ok(self.replace(server).await?)
     }
 
     /// Puts a draft under another name, with what is `entered`.
@@ -103,14 +100,70 @@ impl Records {
         &self,
         entered: &Tree<'_>,
         stored: &Server,
-    ) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().rename(entered, stored)?;
-        let name = server.name.clone();
-        let inserted = self.insert(server).await;
-        let server = inserted.map_err(|fault| taken(fault, &name))?;
+    ) -> Result<Arc<Server>, Faults> {
+        let read = self.reader().rename(entered, stored);
+        let server = self.put_in(read, entered).await?;
         self.store.remove(&stored.name).await?;
         log("remove", stored);
         Ok(server)
+    }
+
+    /// Keeps what was `read`. Where something is wrong with it, that its name is taken is told at
+    /// the same time.
+    async fn put_in(
+        &self,
+        read: Result<Server, Faults>,
+        entered: &Tree<'_>,
+    ) -> Result<Arc<Server>, Faults> {
+        match read {
+            Ok(server) => {
+                let name = server.name.clone();
+                let inserted = self.insert(server).await;
+                Ok(inserted.map_err(|fault| taken(fault, &name))?)
+            }
+            Err(mut faults) => {
+                let name = entered.get("name").as_text();
+                if let Some(name) = name.and_then(|name| name.parse().ok())
+                    && let Some(fault) = self.taken(name).await?
+                {
+                    faults.push(fault);
+                }
+                Err(faults)
+            }
+        }
+    }
+
+    /// The fault of a new server with this name; `None` if the name is free.
+    pub(super) async fn taken(&self, name: ServerName) -> Result<Option<Fault>, Fault> {
+        let error = match self.store.get(&name).await {
+            Ok(server) if server.source == Source::File => Error::Declared { name: name.clone() },
+            Ok(_) => Error::Conflict { name: name.clone() },
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(taken(error.into(), &name)))
+    }
+
+    /// Keeps all of these servers, none of which is there yet, or none of them.
+    ///
+    /// A process that dies within it leaves some of them, so they should be drafts: nobody can use
+    /// those, and they are gone after a day.
+    pub(super) async fn insert_all(&self, servers: Vec<Server>) -> Result<(), Fault> {
+        let mut inserted = Vec::new();
+        for server in servers {
+            let name = server.name.clone();
+            match self.insert(server).await {
+                Ok(server) => inserted.push(server),
+                Err(fault) => {
+                    for server in inserted {
+                        self.store.remove(&server.name).await?;
+                        log("remove", &server);
+                    }
+                    return Err(taken(fault, &name));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

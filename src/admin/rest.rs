@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use http::{Method, StatusCode};
 
@@ -15,9 +15,11 @@ use super::{
     answer::{Answer, json},
     api_keys, audit,
     call::{Call, Parameter},
-    explain,
+    explain, export,
     hosts::Hosts,
-    keys, models, oauth,
+    import, keys,
+    media_type::TOML,
+    models, oauth,
     openapi::document,
     operator_sessions, overview, projects, servers, tools, traces,
 };
@@ -113,6 +115,12 @@ const OF_EXPLAIN: [Parameter; 2] = [
     ),
 ];
 
+const OF_IMPORT: [Parameter; 1] = [parameter(
+    "preview",
+    "Flag",
+    "Whether only to tell what would be done; default false.",
+)];
+
 const OF_API_KEYS: [Parameter; 1] = [parameter("project", "Text", "Only keys of this project.")];
 
 const ABSENT: (u16, &str) = (404, "There is no server of this name.");
@@ -152,6 +160,27 @@ pub(super) fn calls() -> Vec<Call> {
         .takes("NewServer")
         .gives(201, "Server")
         .fails(&[(409, "There is a server of this name already.")]),
+        call(
+            Method::GET,
+            "/api/v1/servers/export",
+            get(export::export),
+            "Writes all servers as a configuration file, without their secrets",
+        )
+        .gives_text(TOML),
+        call(
+            Method::POST,
+            "/api/v1/servers/import",
+            post(import::import),
+            "Makes drafts of the servers in an mcp.json, all or none; contacts nothing",
+        )
+        .with(&OF_IMPORT)
+        .takes("McpJson")
+        .gives(200, "Imported")
+        .fails(&[
+            (400, "The file cannot be read; the message says where."),
+            (409, "A name was taken meanwhile."),
+            (413, "The file is over 1 MiB."),
+        ]),
         call(Method::GET, SERVER, get(servers::read), "Reads a server")
             .gives(200, "Server")
             .fails(&[ABSENT]),
@@ -162,6 +191,21 @@ pub(super) fn calls() -> Vec<Call> {
             "Replaces a server, in the version that was read",
         )
         .takes("ChangedServer")
+        .gives(200, "Server")
+        .fails(&[
+            ABSENT,
+            (
+                409,
+                "The version is not the newest, or the server is declared in a file.",
+            ),
+        ]),
+        call(
+            Method::PATCH,
+            SERVER,
+            patch(servers::patch),
+            "Changes parts of a server (RFC 7396), in the version that was read",
+        )
+        .takes("PatchedServer")
         .gives(200, "Server")
         .fails(&[
             ABSENT,

@@ -28,6 +28,7 @@ const ADMIN: Least = Least::Role(Role::Admin);
 const GET: Method = Method::GET;
 const POST: Method = Method::POST;
 const PUT: Method = Method::PUT;
+const PATCH: Method = Method::PATCH;
 const DELETE: Method = Method::DELETE;
 
 /// All routes.
@@ -37,8 +38,11 @@ const DELETE: Method = Method::DELETE;
 const TABLE: &[(Method, &str, Least)] = &[
     (GET, "/api/v1/servers", VIEWER),
     (POST, "/api/v1/servers", EDITOR),
+    (GET, "/api/v1/servers/export", VIEWER),
+    (POST, "/api/v1/servers/import", EDITOR),
     (GET, "/api/v1/servers/{name}", VIEWER),
     (PUT, "/api/v1/servers/{name}", EDITOR),
+    (PATCH, "/api/v1/servers/{name}", EDITOR),
     (DELETE, "/api/v1/servers/{name}", EDITOR),
     (GET, "/api/v1/servers/{name}/tools", VIEWER),
     (POST, "/api/v1/servers/{name}/tools/accept", EDITOR),
@@ -74,6 +78,10 @@ const TABLE: &[(Method, &str, Least)] = &[
     (GET, "/", VIEWER),
     (GET, "/overview", VIEWER),
     (GET, "/servers", VIEWER),
+    (GET, "/export", VIEWER),
+    (GET, "/import", EDITOR),
+    (POST, "/import", EDITOR),
+    (POST, "/import/confirm", EDITOR),
     (GET, "/create", EDITOR),
     (POST, "/create", EDITOR),
     (GET, "/servers/{name}/setup/server", EDITOR),
@@ -84,6 +92,7 @@ const TABLE: &[(Method, &str, Least)] = &[
     (POST, "/servers/{name}/setup/tools", EDITOR),
     (GET, "/servers/{name}/setup/review", EDITOR),
     (POST, "/servers/{name}/setup/review", EDITOR),
+    (GET, "/servers/{name}/discard", EDITOR),
     (POST, "/servers/{name}/discard", EDITOR),
     (GET, "/servers/{name}", VIEWER),
     (POST, "/servers/{name}", EDITOR),

@@ -105,6 +105,8 @@ mod trace_store;
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
+#[cfg(feature = "admin")]
+pub(crate) use self::static_header::is_reserved_header;
 pub(crate) use self::timeout::Timeout;
 pub use self::{
     api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},

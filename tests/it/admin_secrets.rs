@@ -356,8 +356,9 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
     });
     let server = json!({
         "name": "a", "url": "https://mcp.example.com/mcp",
-        "version": 1,
+        "version": 1, "projects": "all", "tools": "all",
     });
+    let file = json!({"mcpServers": {"a": {"url": "https://mcp.example.com/mcp"}}}).to_string();
     let server = server.to_string();
     let chat = with_mcp(json!({"enabled": true, "servers": ["a"]}), json!({})).to_string();
     for (method, path) in mcp_layer::admin::routes() {
@@ -375,7 +376,8 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
             continue;
         }
         let body = match (method.as_str(), path) {
-            ("POST", SERVERS) | ("PUT", _) => Some(&*server),
+            ("POST", SERVERS) | ("PUT" | "PATCH", _) => Some(&*server),
+            ("POST", "/api/v1/servers/import") => Some(&*file),
             ("POST", "/api/v1/explain") => Some(&*chat),
             _ => None,
         };

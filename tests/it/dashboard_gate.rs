@@ -103,6 +103,11 @@ async fn a_form_of_another_page_changes_nothing() {
     let posts = all().into_iter().filter(|(method, _)| method == "POST");
     for (_, path) in posts.chain([("POST".into(), "/sign-in".into())]) {
         for (what, spoil, status) in spoilt {
+            // Where files are taken, this is a form that is not whole.
+            let status = match (what, &*path) {
+                ("files", "/import") => 400,
+                _ => status,
+            };
             let mut request = pages.request("POST", &path, Some(format!("token={TOKEN}")));
             spoil(&mut request);
             let answer = pages.operator.send(request).await;

@@ -29,6 +29,7 @@ mod filters;
 mod form;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzz;
+mod import;
 mod list;
 mod models;
 mod notice;
@@ -50,13 +51,14 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
-use super::route::Route;
+pub(super) use self::{import::takes_files, notice::Notice, page::dress, sign_in::signed_out};
+use super::{export, route::Route};
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
     const CONNECT: &str = "/servers/{name}/connect";
     const DISCONNECT: &str = "/servers/{name}/disconnect";
+    const DISCARD: &str = "/servers/{name}/discard";
     const ACCEPT: &str = "/servers/{name}/tools/accept";
     const SERVER: &str = "/servers/{name}/setup/server";
     const AUTH: &str = "/servers/{name}/setup/auth";
@@ -77,6 +79,10 @@ pub(super) fn routes() -> Vec<Route> {
         // Where this is nested under a path of its own, that path with a slash leads nowhere.
         (Method::GET, "/overview", get(overview::show)),
         (Method::GET, "/servers", get(list::servers)),
+        (Method::GET, "/export", get(export::export)),
+        (Method::GET, "/import", get(import::ask)),
+        (Method::POST, "/import", post(import::preview)),
+        (Method::POST, "/import/confirm", post(import::confirm)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),
         (Method::GET, SERVER, get(wizard::server)),
@@ -87,11 +93,8 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, TOOLS, post(wizard::save_tools)),
         (Method::GET, REVIEW, get(wizard::review)),
         (Method::POST, REVIEW, post(wizard::finish)),
-        (
-            Method::POST,
-            "/servers/{name}/discard",
-            post(wizard::discard),
-        ),
+        (Method::GET, DISCARD, get(wizard::ask_to_discard)),
+        (Method::POST, DISCARD, post(wizard::discard)),
         (Method::GET, "/servers/{name}", get(editing::edit)),
         (Method::POST, "/servers/{name}", post(editing::save)),
         (Method::GET, "/servers/{name}/tools", get(tools::show)),

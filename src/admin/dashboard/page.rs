@@ -249,10 +249,11 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "The storage does not answer",
             "Nothing was changed as far as is known. The log of the gateway says what is wrong; try again when it is mended.",
         ),
-        Code::RequestTooLarge
-        | Code::RequestTimeout
-        | Code::UnsupportedMediaType
-        | Code::InvalidJson => (
+        Code::RequestTooLarge => (
+            "This is too large",
+            "Nothing was changed. A form, a file in it included, takes up to 1 MiB.",
+        ),
+        Code::RequestTimeout | Code::UnsupportedMediaType | Code::InvalidJson => (
             "The form could not be read",
             "Nothing was changed. Go back and send it again.",
         ),

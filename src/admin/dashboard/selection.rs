@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::tool_view::{InstructionsView, ToolView},
+    super::tool_view::{Effect, InstructionsView, ToolView},
     form::Form,
     text::Shown,
 };
 use crate::{
     left_out::LeftOut,
-    registry::{Observation, Server, Source, ToolState, members::Tree},
+    registry::{Gate, Observation, Server, Source, ToolState, members::Tree},
 };
 
 /// The most characters of a schema that are shown.
@@ -20,6 +20,8 @@ const SCHEMA: usize = 8000;
 pub(super) struct Selection {
     /// `true` for all tools, including later ones.
     pub(super) is_all: bool,
+    /// Whether later ones wait to be accepted.
+    pub(super) is_later_withheld: bool,
     pub(super) rows: Vec<ToolRow>,
     /// Selected tools that the server does not list, one in each line.
     pub(super) typed: String,
@@ -48,6 +50,8 @@ pub(super) struct ToolRow {
     pub(super) is_on: bool,
     pub(super) asks: bool,
     pub(super) badge: Option<(&'static str, &'static str)>,
+    /// What it does, as its server says.
+    pub(super) effect: Option<(&'static str, &'static str)>,
 }
 
 impl Selection {
@@ -77,6 +81,7 @@ impl Selection {
                 schema: schema.map(|schema| Shown::short(&schema, SCHEMA)),
                 is_on: policy.is_some() || is_all,
                 asks: policy == Some(&"ask_first"),
+                effect: effect(view),
                 badge: match view.state {
                     _ if twice.contains(&view.offered_name) => {
                         Some(("bad", "left out: two tools have this offered name"))
@@ -94,6 +99,7 @@ impl Selection {
                 .map(|tool| (Shown::of(tool.tool()), Shown::of(tool.reason())))
                 .collect(),
             is_all,
+            is_later_withheld: server.new_tools == Some(Gate::Block),
             rows,
             instructions: Said::of(server, seen),
         }
@@ -142,6 +148,14 @@ pub(super) fn badge(state: ToolState) -> Option<(&'static str, &'static str)> {
         ToolState::Changed => Some(("warn", "changed")),
         ToolState::New => Some(("warn", "new")),
         ToolState::Removed => Some(("bad", "gone from the server")),
+    }
+}
+
+/// The badge for what a tool does.
+pub(super) fn effect(view: &ToolView<'_>) -> Option<(&'static str, &'static str)> {
+    match view.effect()? {
+        Effect::ReadsOnly => Some(("good", "read-only")),
+        Effect::Destroys => Some(("bad", "destructive")),
     }
 }
 

@@ -6,8 +6,9 @@ use axum::{extract::FromRef, response::Response};
 
 use super::{
     super::{
-        fault::Fault, hosts::Hosts, oauth::Flows, organization::OrganizationStore, parts::Parts,
-        projects::Projects, records::Records, statuses::Statuses, tools::Tools,
+        declared::Declared, fault::Fault, hosts::Hosts, oauth::Flows,
+        organization::OrganizationStore, parts::Parts, projects::Projects, records::Records,
+        statuses::Statuses, tools::Tools,
     },
     page::{Frame, Section, to},
 };
@@ -21,6 +22,9 @@ pub(super) struct ServerPages {
     pub(super) statuses: Statuses,
     pub(super) tools: Tools,
     pub(super) flows: Flows,
+    pub(super) declared: Declared,
+    /// Where callers reach the gateway, for commands to copy.
+    pub(super) callers_url: Arc<str>,
     projects: Projects,
 }
 
@@ -33,6 +37,8 @@ impl FromRef<Parts> for ServerPages {
             statuses: parts.statuses.clone(),
             tools: parts.tools.clone(),
             flows: parts.flows.clone(),
+            declared: parts.declared,
+            callers_url: parts.callers_url.clone(),
             projects: parts.projects.clone(),
         }
     }

@@ -2,10 +2,12 @@
 
 mod schemas;
 
+use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::{
     call::{Call, Parameter},
+    media_type::{JSON, MERGE_PATCH},
     role::Role,
     roles::least_role,
 };
@@ -48,7 +50,11 @@ fn operation(call: &Call) -> Value {
         "x-least-role": least_role(&call.method, call.path).map(Role::as_str),
     });
     if let Some(schema) = call.body {
-        operation["requestBody"] = json!({"required": true, "content": content(schema)});
+        let mut content = content(schema);
+        if call.method == Method::PATCH {
+            content[MERGE_PATCH] = content[JSON].clone();
+        }
+        operation["requestBody"] = json!({"required": true, "content": content});
     }
     operation
 }
@@ -101,14 +107,17 @@ fn responses(call: &Call) -> Value {
     }
     let (status, schema) = call.answer;
     responses[status.to_string()] = match schema {
-        Some(schema) => json!({"description": "It is done.", "content": content(schema)}),
+        Some(schema) => json!({
+            "description": "It is done.",
+            "content": {call.media_type: {"schema": reference(schema)}},
+        }),
         None => json!({"description": "It is done; there is nothing to say."}),
     };
     responses
 }
 
 fn content(schema: &str) -> Value {
-    json!({"application/json": {"schema": reference(schema)}})
+    json!({JSON: {"schema": reference(schema)}})
 }
 
 fn reference(schema: &str) -> Value {

@@ -89,6 +89,7 @@ pub(super) fn all() -> Value {
         tools(),
         models(),
         traces(),
+        import(),
         operators(),
         api_keys(),
         overview(),
@@ -111,6 +112,7 @@ fn words() -> Value {
             "type": "string", "pattern": "^[a-z0-9](-?[a-z0-9])*$", "maxLength": 40,
             "description": "No underscores: so `{server}__{tool}` has one reading.",
         },
+        "Flag": {"type": "boolean", "default": false},
         "TraceId": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "Fingerprint": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "WantedStatus": word(&["active", "inactive", "draft"]),
@@ -196,6 +198,9 @@ fn both(member: &About) -> (Value, Value) {
 /// The members that a request must have; for any other, `null` is as good as absent.
 const REQUIRED: [&str; 2] = ["name", "url"];
 
+/// The members that a replacement must have besides.
+const WIDE: [&str; 2] = ["projects", "tools"];
+
 /// Allows `null` beside the values of `schema`.
 fn nullable(schema: Value) -> Value {
     match &schema["type"] {
@@ -246,12 +251,25 @@ fn servers() -> Value {
     new.extend(READ_ONLY.map(|name| (name.to_owned(), ignored())));
     let mut changed = new.clone();
     changed.insert("version".to_owned(), version);
+    let mut patched = changed.clone();
+    let auth = "The members to change; another type leaves nothing of the one before.";
+    patched.insert(
+        "auth".to_owned(),
+        json!({"type": ["object", "null"], "description": auth}),
+    );
+    // Left out they would be the widest that there are.
+    for name in WIDE {
+        if let Some(member) = SERVER.iter().find(|member| member.name == name) {
+            changed.insert(name.to_owned(), both(member).0);
+        }
+    }
     // So that a server is copied by sending what was read under another name.
     new.insert("version".to_owned(), ignored());
     json!({
         "Server": object(answered.into()),
         "NewServer": entered(&REQUIRED, new.into()),
-        "ChangedServer": entered(&["url", "version"], changed.into()),
+        "ChangedServer": entered(&["url", "version", WIDE[0], WIDE[1]], changed.into()),
+        "PatchedServer": entered(&["version"], patched.into()),
         "Servers": object(json!({"servers": list_of("Server"), "next": maybe("ServerName")})),
     })
 }
@@ -318,13 +336,14 @@ fn tools() -> Value {
         "offered_name": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
         "description": or_null(text()),
         "input_schema": {"type": ["object", "boolean", "null"]},
+        "annotations": {"description": "As the server says them: hints, not promises."},
         "selected": {"type": "boolean"},
         "policy": maybe("Policy"),
         "state": word(&["approved", "changed", "new", "removed"]),
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
     }));
-    // Both are there where a tool has changed, so that they can be compared.
+    // The first is there where a tool is new, both where it has changed, so that they can be compared.
     tool["properties"]["definition"] = json!({"type": "object"});
     tool["properties"]["approved_definition"] = json!({"type": "object"});
     json!({
@@ -426,6 +445,62 @@ fn traces() -> Value {
             },
         })),
         "Traces": object(json!({"traces": list_of("Trace"), "next": maybe("TraceId")})),
+    })
+}
+
+fn import() -> Value {
+    let texts = || json!({"type": "array", "items": text()});
+    let common = || {
+        json!({
+            "from": {"type": "string", "description": "The name in the file."},
+            "disabled": {"type": "boolean", "description": "Whether the file switches it off."},
+        })
+    };
+    let (mut draft, mut rest) = (common(), common());
+    for (name, schema) in [
+        ("name", reference("ServerName")),
+        (
+            "renamed",
+            json!({"type": ["string", "null"], "description": "Why the name is another one."}),
+        ),
+        ("url", text()),
+        ("transport", reference("Transport")),
+        ("auth", reference("AuthType")),
+        ("headers", texts()),
+        (
+            "to_enter",
+            json!({"type": "array", "items": object(json!({
+                "member": text(), "placeholders": texts(),
+            })), "description": "Values that the file leaves open, by the server's members."}),
+        ),
+        ("unread", texts()),
+    ] {
+        draft[name] = schema;
+    }
+    for (name, schema) in [
+        ("reason", text()),
+        (
+            "command",
+            json!({"type": ["string", "null"], "description": "Of a bridge, for a POSIX shell."}),
+        ),
+        ("url", or_null(text())),
+        ("env", texts()),
+    ] {
+        rest[name] = schema;
+    }
+    json!({
+        "McpJson": {
+            "type": "object",
+            "description": "The text of the file, with `mcpServers`, `servers` or `mcp.servers`; it \
+                may have comments, and commas behind last items.",
+        },
+        "Imported": object(json!({
+            "drafts": {"type": "array", "items": object(draft)},
+            "rest": {
+                "type": "array", "items": object(rest),
+                "description": "Servers that cannot become drafts, with what to do.",
+            },
+        })),
     })
 }
 
