@@ -38,12 +38,14 @@ const ADMINS: [(&str, &str); 22] = [
 ];
 
 /// Pages that only lead to a change.
-const FORMS: [&str; 6] = [
+const FORMS: [&str; 8] = [
     "/create",
+    "/import",
     "/servers/{name}/setup/server",
     "/servers/{name}/setup/auth",
     "/servers/{name}/setup/tools",
     "/servers/{name}/setup/review",
+    "/servers/{name}/discard",
     "/servers/{name}/delete",
 ];
 

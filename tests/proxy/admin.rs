@@ -361,7 +361,8 @@ async fn the_demo_takes_servers_of_this_machine_and_calls_its_own_built_in() {
     );
 }
 
-#[tokio::test]
+/// On two threads: the server answers while the test waits for the other proxy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_exported_is_a_configuration_that_another_proxy_takes() {
     let mcp = McpServer::start(Mode::Newest).await;
     let proxy = Proxy::operated(LOCAL, &[]);
