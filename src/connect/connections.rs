@@ -1,8 +1,8 @@
 //! `Connections`: the handle through which servers are used.
 
 #[cfg(feature = "admin")]
-use std::time::{Duration, SystemTime};
-use std::{fmt, sync::Arc};
+use std::time::Duration;
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::{
     access::Grants,
