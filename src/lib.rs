@@ -183,7 +183,7 @@ pub use self::{
     schema_dialect::SchemaDialect,
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
-    service::{McpService, ResponseFuture},
+    service::{McpService, OptedIn, ResponseFuture},
     settings::{Limits, OnMaxRounds, OwnTools, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::StatusCode;
 use mcp_layer::{
     Connections,
-    admin::{self, Admin},
+    admin::{self, Admin, ClientAddress},
     registry::Store,
     secret::SecretString,
 };
@@ -27,6 +27,8 @@ use crate::{
     incoming::App,
     keys::Keys,
     log::Unlogged,
+    places::Trusted,
+    request_id::RequestId,
     secrets::Named,
     server::{self, Draining},
     watch::Watch,
@@ -165,17 +167,38 @@ impl Side {
 }
 
 /// Builds the operator's side: the router with its layers, from the inside to the outside.
-pub fn app(admin: Admin, draining: Draining) -> App {
+pub fn app(admin: Admin, draining: Draining, trusted: Trusted) -> App {
     let app = admin::router(admin)
         .layer(map_response(quieted))
         .layer(from_fn_with_state(draining, turn_away));
     Arc::new(move |mut request, from| {
-        let watch = Watch::new(&request, Span::none());
+        let id = RequestId::of(request.headers_mut());
+        let from = ClientAddress(trusted.caller(request.headers(), from.0));
+        let watch = Watch::new(&request, from, &id, Span::none());
         request.extensions_mut().insert(from);
         let answering = app.clone().call(request);
         let answering = answering.map(|Ok(answer)| answer.map(AnswerBody::operators));
-        Box::pin(watch.over(answering).map(Ok))
+        let answering = watch.over(answering).map(|mut answer| {
+            id.mark(&mut answer);
+            Ok(answer)
+        });
+        Box::pin(answering)
     })
+}
+
+/// Builds the listener of metrics alone: nobody looks at who asks, and nothing is logged of it.
+pub fn metrics_app(admin: Admin) -> App {
+    let app = admin::metrics_router(admin);
+    Arc::new(move |request, _| {
+        let answering = app.clone().call(request);
+        Box::pin(answering.map(|Ok(answer)| Ok(answer.map(AnswerBody::operators))))
+    })
+}
+
+/// Creates the interface for the metrics of `store` where there is no operator's side: nobody has its
+/// token.
+pub fn nobodys(store: Arc<dyn Store>, connections: Connections) -> Result<Admin, Invalid> {
+    Admin::new(store, connections, random()?.into()).map_err(Invalid::new)
 }
 
 /// Refuses new requests while the proxy is stopping.

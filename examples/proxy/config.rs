@@ -27,12 +27,14 @@ use crate::{
     admin,
     browser::{Hosts, Origins},
     client, declared_keys,
+    environment::{Environment, Source},
     file::File,
     follow_keys::FollowKeys,
     limits::Limits,
     oidc, operators, otlp,
     paths::Paths,
     places::Trusted,
+    reload::Written,
     sealing,
     secrets::Named,
     storage::Database,
@@ -44,7 +46,7 @@ use crate::{
 ///
 /// Without a configuration file it starts a demo MCP server, and without an upstream a demo model,
 /// so it needs neither a key nor a network.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(version)]
 pub struct Flags {
     /// Configuration file (TOML); changes of its [[servers]], [[models]] and [[defaults]] take effect
@@ -116,9 +118,20 @@ pub struct Flags {
     /// Add a key to such a file, which seals everything from the next start on, and exit
     #[arg(long, value_name = "FILE", exclusive = true)]
     add_key: Option<PathBuf>,
+    /// Copy the SQLite database to a new file, also while a proxy runs on it, and exit
+    #[arg(long, value_name = "FILE")]
+    pub backup: Option<PathBuf>,
+    /// Ask the proxy that runs with this configuration whether it is alive, and exit with 0 if it is,
+    /// else 1
+    #[arg(long)]
+    pub healthcheck: bool,
     /// Address and port of the operator's side, or off [default: 127.0.0.1:8788]
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<admin::Listen>,
+    /// Address and port for /metrics alone, without a token [default: on the operator's side, with its
+    /// token]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Environment variable with the token of the operator's side; the demo makes one
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
@@ -216,8 +229,12 @@ pub enum LogFormat {
 
 /// The configuration, checked as far as possible without the network.
 pub struct Config {
-    /// The file that declares servers; absent: the demo's server is the only one.
-    pub file: Option<PathBuf>,
+    /// Where servers are declared.
+    pub source: Source,
+    /// What is written there, as far as a change shows.
+    pub written: Written,
+    /// The variables that look like settings and are none.
+    pub unknown: Vec<String>,
     pub listen: SocketAddr,
     /// The provider; absent: the demo model.
     pub upstream: Option<Url>,
@@ -251,6 +268,8 @@ pub struct Config {
     pub database: Option<Database>,
     /// The operator's side, if there is one.
     pub admin: Option<admin::Side>,
+    /// The listener for metrics alone, if there is one.
+    pub metrics_listen: Option<SocketAddr>,
     /// Operators by name, besides the holder of the admin token.
     pub operators: Vec<operators::Declared>,
     /// The provider that operators sign in at.
@@ -324,6 +343,50 @@ impl Flags {
             (None, None) => Ok(None),
         }
     }
+
+    /// Reads the file, with the environment over it.
+    fn file(&self) -> Result<(Source, Environment, File), Invalid> {
+        let environment = Environment::read()?;
+        let source = environment.source(self.config.clone())?;
+        let file = environment.over(&source)?;
+        Ok((source, environment, file))
+    }
+
+    /// The URL of the database, without anything else that the configuration says.
+    pub fn database_url(&self) -> Result<Option<SecretString>, Invalid> {
+        let (_, _, file) = self.file()?;
+        chosen_database(
+            self.database.clone(),
+            self.database_file.clone(),
+            file.database,
+            file.database_file,
+        )
+    }
+
+    /// The address that callers are listened to at.
+    pub fn address(&self) -> Result<SocketAddr, Invalid> {
+        let (_, _, file) = self.file()?;
+        Ok(listen(self.listen, file.listen))
+    }
+}
+
+/// The address for callers, by a flag or by the file.
+fn listen(flag: Option<SocketAddr>, file: Option<SocketAddr>) -> SocketAddr {
+    flag.or(file)
+        .unwrap_or_else(|| ([127, 0, 0, 1], 8787).into())
+}
+
+/// The URL of the database: the flags' way to give it replaces both of the file.
+fn chosen_database(
+    flag: Option<String>,
+    flag_file: Option<PathBuf>,
+    url: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Option<SecretString>, Invalid> {
+    match (flag, flag_file) {
+        (None, None) => database_url(url, file),
+        (url, file) => database_url(url, file),
+    }
 }
 
 /// Describes a fault of the command line, without what may be a secret in the wrong place.
@@ -370,14 +433,8 @@ fn mistyped(error: &clap::Error) -> Invalid {
 
 impl Config {
     pub fn read(flags: Flags) -> Result<Self, Invalid> {
-        let file = match &flags.config {
-            Some(path) => File::read(path)?,
-            None => File::default(),
-        };
-        let listen = flags
-            .listen
-            .or(file.listen)
-            .unwrap_or_else(|| ([127, 0, 0, 1], 8787).into());
+        let (source, environment, file) = flags.file()?;
+        let listen = listen(flags.listen, file.listen);
         let upstream = flags.upstream.or(file.upstream);
         let key = Named {
             variable: flags.upstream_key_env,
@@ -393,9 +450,10 @@ impl Config {
             return Err(Invalid::new(KEYLESS_UPSTREAM));
         }
         let wants_keys = !listen.ip().is_loopback() && !file.allow_anonymous;
-        let follow_keys = flags.config.as_deref();
-        let follow_keys =
-            follow_keys.map(|path| FollowKeys::new(path, &file.api_keys, may_have_keys));
+        let follow_keys = match &source {
+            Source::File(path) => Some(FollowKeys::new(path, &file.api_keys, may_have_keys)),
+            Source::Demo | Source::Text(_) => None,
+        };
         file.limits.check()?;
         vision::check(&file.vision)?;
         let wishes = admin::Wishes {
@@ -410,21 +468,25 @@ impl Config {
             }),
             public_url: flags.public_url.or(file.public_url),
         };
-        let url = match (flags.database, flags.database_file) {
-            (None, None) => database_url(file.database, file.database_file)?,
-            (url, url_file) => database_url(url, url_file)?,
-        };
+        let url = chosen_database(
+            flags.database,
+            flags.database_file,
+            file.database,
+            file.database_file,
+        )?;
         let headers = Named {
             variable: None,
             file: flags.otlp_headers_file.or(file.otlp_headers_file),
         };
-        let admin = admin::Side::new(wishes, flags.config.is_none())?;
+        let admin = admin::Side::new(wishes, source == Source::Demo)?;
         let database = database(url, flags.key_file.or(file.key_file))?;
         if wants_keys && api_keys.is_empty() {
             keys_can_be_made(listen, admin.is_some() && database.is_some(), may_have_keys)?;
         }
         Ok(Self {
-            file: flags.config,
+            written: source.written(),
+            unknown: environment.unknown(),
+            source,
             listen,
             upstream: upstream
                 .as_deref()
@@ -472,6 +534,7 @@ impl Config {
             egress: replaced(flags.allow_egress, file.allow_egress),
             database,
             admin,
+            metrics_listen: flags.metrics_listen.or(file.metrics_listen),
             operators: file.operators,
             oidc: file.oidc,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,

@@ -7,7 +7,7 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        ApiKeyStore, AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore,
+        ApiKeyStore, AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore, SqlFault,
         SqlRegistry, Store, TraceStore, overview::OverviewStore,
     },
     secret::{KeyId, KeyRing},
@@ -85,9 +85,21 @@ impl OpenDatabase {
         Ok(keys.collect())
     }
 
-    /// Writes down the traces that are still in memory.
-    pub async fn flush(&self) {
-        self.registry.flush_traces().await;
+    /// Looks whether it answers, and whether the keys are its own; the part that failed, as anybody may
+    /// know it, and why.
+    pub async fn check(&self) -> Result<(), (&'static str, String)> {
+        self.registry.check().await.map_err(|error| {
+            let failed = match error.fault() {
+                SqlFault::KeyMissing { .. } | SqlFault::KeyRefused { .. } => "keys",
+                _ => "database",
+            };
+            (failed, chain(&error))
+        })
+    }
+
+    /// Writes down the traces that are still in memory, and closes it.
+    pub async fn close(&self) {
+        self.registry.close().await;
     }
 
     /// Reseals the records of older keys with the newest one, while the proxy runs.

@@ -15,7 +15,7 @@ use tokio::{task::spawn_blocking, time::sleep};
 use crate::{
     config::{Invalid, KEYLESS_UPSTREAM},
     declared_keys::{self, DeclaredKey},
-    file::File,
+    environment,
     keys::Keys,
 };
 
@@ -109,7 +109,7 @@ impl FollowKeys {
     }
 
     fn declared(&self) -> Result<(Vec<ApiKey>, Vec<PathBuf>), Invalid> {
-        let entries = File::read(&self.path)?.api_keys;
+        let entries = environment::again(&self.path)?.api_keys;
         let keys = declared_keys::read(&entries)?;
         if !keys.is_empty() && !self.may_be {
             return Err(Invalid::new(KEYLESS_UPSTREAM));

@@ -22,15 +22,19 @@ mod caller_body;
 mod check;
 mod check_models;
 mod client;
+mod commands;
 mod config;
 mod cors;
+mod counts;
 mod database;
 mod declared_keys;
 mod demo;
+mod environment;
 mod file;
 mod files;
 mod first;
 mod follow_keys;
+mod forwarded;
 mod front;
 mod head_timer;
 mod headers;
@@ -49,13 +53,18 @@ mod otlp;
 mod paths;
 mod places;
 mod plain;
+mod process;
 mod progress;
+mod ready;
 mod refusal;
+mod reload;
+mod request_id;
 mod routes;
 mod running;
 mod sealing;
 mod secrets;
 mod server;
+mod setting;
 mod shed;
 mod silence;
 mod storage;
@@ -65,7 +74,8 @@ mod vision;
 mod watch;
 
 use std::{
-    io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism,
+    env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    thread::available_parallelism,
 };
 
 use mcp_layer::{
@@ -88,9 +98,13 @@ use crate::{
     auth::Door,
     browser::Rules,
     config::{Config, Flags, Invalid, KEYLESS_UPSTREAM},
+    counts::Counts,
+    environment::Source,
     front::Front,
     incoming::{App, Incoming},
     keys::Keys,
+    ready::Ready,
+    reload::Reload,
     routes::Servers,
     server::{Draining, Server},
     storage::Storage,
@@ -134,11 +148,12 @@ fn runtimes() -> io::Result<(Runtime, Runtime)> {
 }
 
 async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
-    if let Some(next) = flags.change_keys()? {
-        println!("{next}");
-        return Ok(ExitCode::SUCCESS);
+    if let Some(code) = commands::run(&flags).await? {
+        return Ok(code);
     }
-    let config = Config::read(flags)?;
+    // From here on it does not end the process.
+    let hang_ups = server::HangUps::new().map_err(Invalid::new)?;
+    let config = Config::read(flags.clone())?;
     let exporter = match &config.otlp {
         Some(collector) if !config.check => {
             let headers = config.otlp_headers.clone();
@@ -148,6 +163,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         _ => None,
     };
     log::start(&config, exporter.as_ref());
+    environment::tell(&config);
     let (declared, egress) = declared(&config).await?;
     let outbound = Outbound::new(egress)
         .with_roots(config.roots.clone())
@@ -201,7 +217,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
-    let metrics = Metrics::default();
+    let counts = Counts::default();
+    let counted = counts.clone();
+    let metrics = Metrics::default().with_more(move |text| counted.write(text));
+    let is_scraped = side.is_some() || config.metrics_listen.is_some();
     let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
@@ -211,9 +230,21 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if side.is_some() || storage.database.is_some() {
         mcp = mcp.add_trace_sink(storage.traces.clone());
     }
-    if side.is_some() {
+    if is_scraped {
         mcp = mcp.add_trace_sink(metrics.clone());
     }
+    let scraped = match config.metrics_listen {
+        Some(listen) => {
+            let admin = match &admin {
+                Some(admin) => admin.clone(),
+                None => admin::nobodys(registry.clone(), connections.clone())?,
+            };
+            let other = "--metrics-listen IP:PORT";
+            let (listener, address) = bind("metrics_listen", listen, other)?;
+            Some((admin.with_metrics(metrics.clone()), listener, address))
+        }
+        None => None,
+    };
     // Where there is a database, another replica may show the figures of this one.
     let is_counted = side.is_some() || storage.database.is_some();
     let overview = is_counted.then(|| OverviewSink::new(storage.overview.clone()));
@@ -244,11 +275,13 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let tool_caller = mcp.tool_caller();
     let servers = Servers {
         registry,
-        models: Arc::new(models),
+        models: Arc::new(models.clone()),
         connections: connections.clone(),
         patience: config.limits.of_requests().resolve,
     };
-    let (app, chat) = app(&config, mcp, servers, (draining.clone(), keys.clone())).await?;
+    let ready = Ready::new(draining.clone(), storage.database.clone());
+    let inside = (draining.clone(), ready, keys.clone());
+    let (app, upstream, chat) = app(&config, mcp, servers, inside, counts).await?;
     let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
     let mut servers = Vec::new();
     let mut operators = None;
@@ -261,22 +294,31 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_explainer(explainer.with_hosts(hosts))
             .with_tool_caller(tool_caller)
             .with_chat(chat);
-        let admin = match config.file {
-            Some(_) => admin,
-            None => admin.with_built_in_servers(),
+        let admin = match config.source {
+            Source::Demo => admin.with_built_in_servers(),
+            Source::File(_) | Source::Text(_) => admin,
         };
         // Of a listener on all addresses nobody knows which one is meant.
         let admin = match format!("http://{address}").parse() {
             Ok(url) if !address.ip().is_unspecified() => admin.with_callers_url(url),
             _ => admin,
         };
-        let app = admin::app(admin, draining.clone());
+        let app = admin::app(admin, draining.clone(), config.trusted.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
             listener,
             Incoming::new("admin_listen", app, terms),
         ));
         operators = Some((operators_address, &side.token));
+    }
+    if let Some((admin, listener, address)) = scraped {
+        let app = admin::metrics_app(admin);
+        let terms = config.limits.of_operators(&config.trusted);
+        servers.push(Server::new(
+            listener,
+            Incoming::new("metrics_listen", app, terms),
+        ));
+        tracing::info!(%address, "listening for /metrics");
     }
     let files = files::allow(config.limits.files());
     let terms = config.limits.of_callers(files, &config.trusted);
@@ -288,7 +330,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     }
     introduce(&config, address, operators);
 
-    if let Some(path) = config.file.clone() {
+    let reload = Reload::new(flags, &config, models, upstream);
+    tokio::spawn(hang_ups.each(reload));
+    if let Source::File(path) = config.source.clone() {
         let declared = config.operators.clone();
         tokio::spawn(operators::follow(path, declared, named));
     }
@@ -308,7 +352,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         overview.flush().await;
     }
     if let Some(database) = storage.database {
-        database.flush().await;
+        database.close().await;
     }
     if let Some(exporter) = exporter {
         exporter.flush_until(ends).await;
@@ -328,7 +372,7 @@ fn keys(config: &Config, storage: &Storage) -> Result<Keys, Invalid> {
 
 /// Announces the proxy's addresses.
 fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr, &Token)>) {
-    if config.file.is_none() {
+    if config.source == Source::Demo {
         let upstream = config.upstream.as_ref();
         print!("{}", demo::introduction(address, upstream, operators));
         return;
@@ -373,6 +417,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The declared servers: of the configuration file, or of the demo.
 enum Declared {
     File(PathBuf),
+    Text(String),
     Demo(String),
 }
 
@@ -388,6 +433,9 @@ impl Declared {
             Self::File(path) => Overlay::open_with(&path, store, models, dialect)
                 .await
                 .map_err(|error| Invalid::new(format!("{}: {error}", path.display()))),
+            Self::Text(text) => Overlay::parse_for(&text, variable, store, models, dialect)
+                .await
+                .map_err(|error| Invalid::new(format!("MCP_PROXY_CONFIG_TOML: {error}"))),
             Self::Demo(text) => Overlay::parse_with(&text, |_| None, store, models)
                 .await
                 .map_err(|error| Invalid::new(format!("the demo's servers: {error}"))),
@@ -395,13 +443,19 @@ impl Declared {
     }
 }
 
+/// Reads an environment variable, for a secret of a declared server.
+fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Returns the declared servers and the egress rules; without a file, starts the demo's server.
 async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     let egress = EgressRules::parse(&config.egress)
         .map_err(|error| Invalid::new(format!("allow_egress: {error}")))?;
-    match &config.file {
-        Some(path) => Ok((Declared::File(path.clone()), egress)),
-        None => {
+    match &config.source {
+        Source::File(path) => Ok((Declared::File(path.clone()), egress)),
+        Source::Text(text) => Ok((Declared::Text(text.clone()), egress)),
+        Source::Demo => {
             let address = demo::server().await.map_err(Invalid::new)?;
             // Whoever tries it has servers on this machine, and nobody else's requests come in.
             let egress = ["127.0.0.0/8", "::1"]
@@ -450,8 +504,9 @@ async fn app(
     config: &Config,
     mcp: McpLayer,
     servers: Servers,
-    (draining, keys): (Draining, Keys),
-) -> Result<(App, Chat), Invalid> {
+    (draining, ready, keys): (Draining, Ready, Keys),
+    counts: Counts,
+) -> Result<(App, Upstream, Chat), Invalid> {
     let base = match &config.upstream {
         Some(url) => url.clone(),
         None => demo::model().await.map_err(Invalid::new)?,
@@ -461,8 +516,9 @@ async fn app(
         config.upstream_key.clone(),
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
+        counts.clone(),
     )?;
-    let model = mcp.layer(upstream);
+    let model = mcp.layer(upstream.clone());
     let chat = Chat::new(model.clone());
     let front = Front {
         rules: Rules {
@@ -471,6 +527,9 @@ async fn app(
             keys: keys.clone(),
         },
         draining,
+        ready,
+        trusted: config.trusted.clone(),
+        counts,
         door: Door {
             keys,
             throttle: Throttle::default(),
@@ -481,5 +540,5 @@ async fn app(
         body_idle: config.limits.body_idle(),
         exports: config.otlp.is_some(),
     };
-    Ok((front.app(), chat))
+    Ok((front.app(), upstream, chat))
 }

@@ -10,7 +10,7 @@ use mcp_layer::admin::{Operator, Operators, Role};
 use serde::Deserialize;
 use tokio::{task::spawn_blocking, time::sleep};
 
-use crate::{config::Invalid, file::File, secrets::Named};
+use crate::{config::Invalid, environment, secrets::Named};
 
 /// The pause between two looks. A change needs two, so that no half of a file is read.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -140,7 +140,7 @@ pub async fn follow(path: PathBuf, entries: Vec<Declared>, operators: Operators)
 }
 
 fn again(path: &Path, operators: &Operators) -> Result<Vec<Declared>, Invalid> {
-    let entries = File::read(path)?.operators;
+    let entries = environment::again(path)?.operators;
     let replaced = operators.replace(read(&entries)?);
     replaced.map_err(|error| Invalid::new(format!("operators: {error}")))?;
     Ok(entries)

@@ -121,8 +121,10 @@
 //!
 //! # Metrics
 //!
-//! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`.
-//! Exchanges are only counted if [`Metrics`] are a trace sink of the layer.
+//! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`, to whatever
+//! name it knows us by: there `Host` is not looked at. [`metrics_router`] has it alone, without a
+//! token, for a listener of its own. Exchanges are only counted if [`Metrics`] are a trace sink of the
+//! layer.
 //!
 //! This module knows neither the layer nor its callers.
 
@@ -200,7 +202,7 @@ pub use self::{
     oidc::{InvalidOidc, Oidc},
     operators::{InvalidOperator, Operator, Operators},
     role::{InvalidRole, Role},
-    router::{router, routes},
+    router::{metrics_router, router, routes},
     throttle::{ClientAddress, Throttle, Wrong},
     token::InvalidToken,
 };

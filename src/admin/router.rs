@@ -5,6 +5,7 @@ use http::Method;
 use tower::Layer;
 
 use super::{
+    access::METRICS,
     builder::Admin,
     dashboard,
     fault::{Code, Fault},
@@ -40,6 +41,15 @@ pub fn router(admin: Admin) -> Router {
     Router::new().fallback_service(gate.layer(paths))
 }
 
+/// Creates a router of `GET /metrics` alone, which asks for no token and looks at no `Host`: serve it
+/// on a listener that only a monitoring system reaches. It has names of servers, tools, projects and
+/// models, and no secrets.
+pub fn metrics_router(admin: Admin) -> Router {
+    Router::new()
+        .route(METRICS, get(scrape::metrics))
+        .with_state(Parts::from(admin))
+}
+
 /// The methods and paths of [`router`], with path parameters in braces; for documentation and
 /// tests.
 pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
@@ -51,7 +61,7 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
 fn table() -> Vec<Route> {
     let rest = calls().into_iter();
     let rest = rest.map(|call| (call.method, call.path, call.handler));
-    rest.chain([(Method::GET, "/metrics", get(scrape::metrics))])
+    rest.chain([(Method::GET, METRICS, get(scrape::metrics))])
         .chain(browser_routes())
         .chain(dashboard::routes())
         .collect()

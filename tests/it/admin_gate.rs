@@ -97,6 +97,10 @@ async fn every_route_is_closed_to_whoever_is_not_the_operator() {
     let body = r#"{"name":"a","url":"https://mcp.example.com/mcp"}"#;
     for (method, path) in all() {
         for (what, spoil, status) in SPOILT {
+            // A monitoring system asks for these by any name.
+            if path == "/metrics" && what.contains("host") {
+                continue;
+            }
             let mut request = request(&method, &path, Some(body));
             spoil(&mut request);
             let answer = operator.send(request).await;

@@ -141,6 +141,7 @@ mod sql_open;
 mod sql_registry;
 mod sql_tampering;
 mod sql_traces;
+mod sql_upkeep;
 mod url_keys;
 mod warm_tools;
 

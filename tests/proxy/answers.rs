@@ -166,6 +166,13 @@ impl Answers {
     }
 }
 
+/// The headers that are another's in each answer, or tell pages that they may read these.
+const OF_EACH: [&str; 3] = [
+    "date: ",
+    "x-request-id: ",
+    "access-control-expose-headers: x-request-id",
+];
+
 /// The status, the headers in order, and the body.
 fn answer(proxy: &Proxy, method: &str, path: &str, with: &str) -> String {
     let mut headers = with
@@ -188,7 +195,7 @@ fn answer(proxy: &Proxy, method: &str, path: &str, with: &str) -> String {
     let (status, headers) = head.split_once("\r\n").unwrap_or((head, ""));
     let mut headers: Vec<_> = headers
         .lines()
-        .filter(|header| !header.starts_with("date: "))
+        .filter(|header| !OF_EACH.iter().any(|of_each| header.starts_with(of_each)))
         .collect();
     headers.sort_unstable();
     format!("{status}\n{}\n{body}", headers.join("\n"))

@@ -33,6 +33,12 @@ pub(super) async fn check(connection: &mut AnyConnection, ring: &KeyRing) -> Res
             return Err(SqlFault::KeyMissing { id, records });
         }
     }
+    opens(connection, ring).await
+}
+
+/// Refuses a ring that does not open the check record, which is sealed by the newest key of whoever
+/// resealed last.
+pub(super) async fn opens(connection: &mut AnyConnection, ring: &KeyRing) -> Result<(), SqlFault> {
     let sealed = sql("SELECT sealed FROM mcp_schema WHERE one = 1")
         .fetch_one(connection)
         .await?;

@@ -19,6 +19,7 @@
 mod api_key_cache;
 mod api_keys;
 mod audit;
+mod backup;
 mod belongings;
 mod cache;
 mod credentials;
@@ -52,6 +53,7 @@ mod time;
 mod trace_queue;
 mod trace_record;
 mod traces;
+mod upkeep;
 mod version;
 
 pub use self::{

@@ -59,7 +59,7 @@ use crate::secret::KeyRing;
 /// Traces are written in batches, within a second, and kept for 7 days, at most 10,000 per
 /// organization; records with more than 256 KiB of spans lose their arguments and results. Pending
 /// traces are still written, in a background task, when the registry is dropped; call
-/// [`SqlRegistry::flush_traces`] before the process ends.
+/// [`SqlRegistry::close`] before the process ends.
 ///
 /// What operators did is kept whole, up to 1,000,000 entries per organization; of their sessions at
 /// most 10,000.
@@ -124,7 +124,7 @@ pub(super) struct Shared {
     pub(super) traces: Queue,
     /// The key of the exchanges, once it was read.
     pub(super) exchange_key: OnceLock<[u8; 32]>,
-    tasks: Vec<AbortHandle>,
+    pub(super) tasks: Vec<AbortHandle>,
 }
 
 impl SqlRegistry {
@@ -249,7 +249,7 @@ async fn connect(
 
 /// Registers the drivers that are built in with sqlx. Other code in the process may have done so
 /// already.
-fn install_drivers() {
+pub(super) fn install_drivers() {
     let _ = sqlx::any::install_drivers(&[
         #[cfg(feature = "postgres")]
         sqlx::postgres::any::DRIVER,
