@@ -86,7 +86,7 @@ mod tests {
     fn what_is_there_twice_is_left_to_be_refused() {
         assert_eq!(
             merged(r#"{"a":1}"#, r#"{"a":2,"a":3,"b":4,"b":null}"#),
-            r#"{"a":2,"b":4,"a":3,"b":null}"#
+            r#"{"a":2,"a":3,"b":4,"b":null}"#
         );
     }
 

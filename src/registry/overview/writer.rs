@@ -156,11 +156,17 @@ impl<S: OverviewStore> Writer<S> {
         open.sums.breakdown.add_bounded(&cell.breakdown);
     }
 
-    /// Drops a quarter of the sums: the oldest, and minutes first.
+    /// Drops a quarter of the sums: first those that are written, which are opened anew if there is
+    /// more for them; of these, and of the others, the oldest minutes first.
     fn make_room(&mut self) {
-        let mut keys: Vec<_> = self.open.keys().cloned().collect();
-        keys.sort_unstable_by_key(|(_, _, grain, start)| (*grain, *start));
-        for key in &keys[..keys.len() / 4] {
+        let keys = self.open.iter();
+        let mut keys: Vec<_> = keys
+            .map(|(key, open)| (open.is_changed, key.clone()))
+            .collect();
+        keys.sort_unstable_by_key(|(is_changed, (_, _, grain, start))| {
+            (*is_changed, *grain, *start)
+        });
+        for (_, key) in &keys[..keys.len() / 4] {
             let dropped = self.open.remove(key);
             self.lost += usize::from(dropped.is_some_and(|open| open.is_changed));
         }
