@@ -12,7 +12,7 @@ use super::support::operators::{EDITOR, ROLES, VIEWER, operators, with};
 use super::support::pages::Pages;
 
 /// What is for admins: whatever else changes something is for editors, and the rest for viewers.
-const ADMINS: [(&str, &str); 22] = [
+const ADMINS: [(&str, &str); 28] = [
     ("PUT", "/api/v1/models"),
     ("GET", "/api/v1/keys"),
     ("GET", "/api/v1/api-keys"),
@@ -35,6 +35,12 @@ const ADMINS: [(&str, &str); 22] = [
     ("POST", "/models/{kind}/{id}/remove"),
     ("GET", "/operators"),
     ("POST", "/operators/sessions/{id}/end"),
+    ("POST", "/api/v1/servers/{name}/tools/{tool}/call"),
+    ("GET", "/servers/{name}/try"),
+    ("POST", "/servers/{name}/try"),
+    ("GET", "/chat"),
+    ("POST", "/chat"),
+    ("POST", "/chat/stream"),
 ];
 
 /// Pages that only lead to a change.
