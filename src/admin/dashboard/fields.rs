@@ -134,6 +134,14 @@ impl Fields {
         format!("silent for {}, in all {}", of("call"), of("call_max"))
     }
 
+    /// Returns `true` if sessions, limits of time or tracing are not the usual ones.
+    pub(super) fn is_unusual(&self) -> bool {
+        let times = ["call", "call_max"].map(|name| self.value(name));
+        self.share_session != "project"
+            || self.trace_context.is_some()
+            || times.iter().any(|time| !time.is_empty())
+    }
+
     /// Returns `true` if any of the less common OAuth fields is filled in.
     pub(super) fn has_advanced(&self) -> bool {
         let advanced = [

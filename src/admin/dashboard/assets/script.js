@@ -215,7 +215,7 @@ if (chat && "TextDecoderStream" in window) {
       const trace = document.createElement("a");
       const query = new URLSearchParams({ project: form.get("project") || "default", from: new Date(began - 60_000).toISOString() });
       trace.href = `${chat.dataset.chatTraces}?${query}`;
-      trace.textContent = "Its trace";
+      trace.textContent = "See its trace";
       part("state").replaceChildren(`in ${((new Date() - began) / 1000).toFixed(1)} s · `, trace);
     } catch (error) {
       part("state").textContent = `No answer: ${error.message}`;
