@@ -131,7 +131,10 @@ impl Fields {
             "" => "the gateway's limit".to_owned(),
             seconds => format!("{seconds} s"),
         };
-        format!("silent for {}, in all {}", of("call"), of("call_max"))
+        match ["call", "call_max"].map(|param| self.value(param)) {
+            ["", ""] => "the gateway's limits".to_owned(),
+            _ => format!("silent for {}, in all {}", of("call"), of("call_max")),
+        }
     }
 
     /// Returns `true` if sessions, limits of time or tracing are not the usual ones.
