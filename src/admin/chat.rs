@@ -23,13 +23,12 @@ type Answering = BoxFuture<'static, Result<Response<Body>, BoxError>>;
 /// The operator's side knows nothing of it but that it answers requests.
 ///
 /// ```
-/// # use bytes::Bytes;
+/// # use axum::body::Body;
 /// # use http::{Request, Response};
-/// # use http_body_util::Full;
 /// use mcp_layer::{McpLayer, RequestBody, admin::Chat, registry::MemoryRegistry};
 /// use tower::Layer;
-/// # let model = tower::service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
-/// #     Ok::<_, std::io::Error>(Response::new(Full::new(Bytes::new())))
+/// # let model = tower::service_fn(|_: Request<RequestBody<Body>>| async {
+/// #     Ok::<_, std::io::Error>(Response::new(Body::empty()))
 /// # });
 ///
 /// let layer = McpLayer::new(MemoryRegistry::default());
@@ -43,7 +42,7 @@ impl Chat {
     /// service brings the model's key.
     pub fn new<S, B>(service: S) -> Self
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -52,7 +51,10 @@ impl Chat {
         Self(Arc::new(move |request| {
             let service = service.clone();
             Box::pin(async move {
-                let answer = service.oneshot(request).await.map_err(Into::into)?;
+                let answer = service
+                    .oneshot(request.map(Body::new))
+                    .await
+                    .map_err(Into::into)?;
                 Ok(answer.map(Body::new))
             })
         }))
