@@ -282,7 +282,8 @@ async fn lists_of_a_million_exchanges_take_milliseconds() {
         ask(&mut filter);
         for _ in 0..3 {
             let begun = std::time::Instant::now();
-            let listing = TraceStore::list(&registry, "org-7", &filter, &TracePage::default());
+            let page = TracePage::default();
+            let listing = TraceStore::list(&registry, "org-7", &filter, &page);
             let found = listing.await.unwrap().traces.len();
             println!("{name}: {found} in {:?}", begun.elapsed());
         }
