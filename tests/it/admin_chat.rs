@@ -42,7 +42,7 @@ async fn a_chat_shows_its_answer_its_tools_and_its_trace() {
     for part in [
         "&lt;i&gt;done&lt;/i&gt;",
         "<td class=\"mono\"><bdi>echo</bdi></td>",
-        "The same as Python",
+        "<summary>Python</summary>",
         "&lt;b&gt;hello&lt;/b&gt;",
     ] {
         assert!(html.contains(part), "{part}: {html}");

@@ -1,6 +1,7 @@
 //! A chat to try: a model with servers, as a caller would ask it, and what came of it.
 
 use std::{
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -8,7 +9,7 @@ use std::{
 use askama::Template;
 use axum::{
     body::{Body, Bytes},
-    extract::{RawQuery, State},
+    extract::{FromRef, RawQuery, State},
     response::{IntoResponse, Response},
 };
 use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
@@ -19,14 +20,20 @@ use super::{
     super::{
         answer::Answer,
         audit::Change,
+        callers_url::CallersUrl,
         chat::Chat,
         clock::Clock,
         fault::{Code, Fault},
         hosts::Hosts,
+        models::{ALIASES, Models, entries},
         organization::OrganizationStore,
+        overview::{Asked as Range, Overviews, range, ranked},
+        parts::Parts,
+        projects::Projects,
     },
     form::Form,
     page::{Frame, Section, page},
+    samples::Request,
     text::{Shown, sentence},
     when::span,
 };
@@ -45,6 +52,37 @@ const SHOWN: usize = 100_000;
 /// Servers to choose from, and calls that are shown; a request has fewer.
 const SERVERS: usize = 100;
 const CALLS: usize = 100;
+/// Models that are suggested, and the time in which those of requests are looked for.
+const MODELS: usize = 20;
+const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The parts that a chat is made of.
+#[derive(Clone)]
+pub(super) struct ChatPages {
+    hosts: Arc<Hosts>,
+    store: OrganizationStore,
+    chat: Option<Chat>,
+    clock: Clock,
+    models: Models,
+    overviews: Overviews,
+    projects: Projects,
+    gateway: CallersUrl,
+}
+
+impl FromRef<Parts> for ChatPages {
+    fn from_ref(parts: &Parts) -> Self {
+        Self {
+            hosts: parts.hosts.clone(),
+            store: parts.store.clone(),
+            chat: parts.chat.clone(),
+            clock: parts.clock.clone(),
+            models: parts.models.clone(),
+            overviews: parts.overviews.clone(),
+            projects: parts.projects.clone(),
+            gateway: parts.callers_url.clone(),
+        }
+    }
+}
 
 #[derive(Template)]
 #[template(path = "chat.html")]
@@ -53,10 +91,13 @@ struct Chatting {
     asked: Asked,
     /// The servers to choose from, with whether they are chosen.
     servers: Vec<(String, Shown, bool)>,
+    /// Suggestions, for what can be typed.
+    models: Vec<String>,
+    projects: Arc<BTreeSet<String>>,
     is_there: bool,
     wrong: Option<&'static str>,
     outcome: Option<Outcome>,
-    /// The same request for callers: where it is from, and the text.
+    /// The same request for callers: the language, and the text.
     samples: Vec<(&'static str, Shown)>,
 }
 
@@ -88,36 +129,31 @@ struct CallRow {
 }
 
 /// `GET /chat`
-pub(super) async fn show(
-    State(hosts): State<Arc<Hosts>>,
-    State(store): State<OrganizationStore>,
-    State(chat): State<Option<Chat>>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn show(State(pages): State<ChatPages>, RawQuery(query): RawQuery) -> Answer {
     let form = Form::parse(query.unwrap_or_default().as_bytes())?;
-    let content = content(&hosts, &store, chat.is_some(), Asked::of(&form)).await?;
+    let mut asked = Asked::of(&form);
+    let models = pages.models().await?;
+    // The model that is asked most is the likeliest.
+    if let ("", Some(model)) = (&*asked.model, models.first()) {
+        asked.model.clone_from(model);
+    }
+    let content = pages.content(asked, models).await?;
     page(StatusCode::OK, &content)
 }
 
 /// `POST /chat`: the whole answer, as a page.
-pub(super) async fn run(
-    State(hosts): State<Arc<Hosts>>,
-    State(store): State<OrganizationStore>,
-    State(chat): State<Option<Chat>>,
-    State(clock): State<Clock>,
-    form: Bytes,
-) -> Answer {
+pub(super) async fn run(State(pages): State<ChatPages>, form: Bytes) -> Answer {
     let asked = Asked::of(&Form::parse(&form)?);
-    let mut content = content(&hosts, &store, chat.is_some(), asked).await?;
+    let models = pages.models().await?;
+    let mut content = pages.content(asked, models).await?;
     content.wrong = content.asked.fault();
-    let (Some(chat), None) = (chat, content.wrong) else {
+    let (Some(chat), None) = (&pages.chat, content.wrong) else {
         return page(StatusCode::BAD_REQUEST, &content);
     };
-    let began = clock.now();
-    let answer = ask(&chat, &store, &content.asked, false).await?;
-    let took = clock.now().duration_since(began).unwrap_or_default();
+    let began = pages.clock.now();
+    let answer = ask(chat, &pages.store, &content.asked, false).await?;
+    let took = pages.clock.now().duration_since(began).unwrap_or_default();
     content.outcome = Some(Outcome::read(answer, took).await?);
-    content.samples = content.asked.samples();
     page(StatusCode::OK, &content)
 }
 
@@ -179,31 +215,56 @@ fn absent() -> Fault {
     Fault::new(Code::NotFound, message)
 }
 
-async fn content(
-    hosts: &Hosts,
-    store: &OrganizationStore,
-    is_there: bool,
-    asked: Asked,
-) -> Result<Chatting, Fault> {
-    let first = Page {
-        limit: SERVERS,
-        ..Page::default()
-    };
-    let listed = store.list(&Filter::default(), &first).await?;
-    let servers = listed.servers.iter().map(|server| {
-        let name = server.name.to_string();
-        let is_chosen = asked.servers.contains(&name);
-        (name, Shown::short(server.display_name(), 60), is_chosen)
-    });
-    Ok(Chatting {
-        frame: Frame::of(hosts, Section::Traces),
-        servers: servers.collect(),
-        asked,
-        is_there,
-        wrong: None,
-        outcome: None,
-        samples: Vec::new(),
-    })
+impl ChatPages {
+    /// The models that are asked lately, most often first, and the aliases.
+    async fn models(&self) -> Result<Vec<String>, Fault> {
+        let now = self.clock.now();
+        let asked = Range {
+            range: range(now.checked_sub(LATELY), None, now)?,
+            project: None,
+        };
+        let overview = self.overviews.read(&asked).await?;
+        let (asked, _) = ranked(&overview.breakdown.models, MODELS, |model| model.exchanges);
+        let asked = asked.into_iter().map(|(name, _)| name.to_owned());
+        let mut models: Vec<_> = asked.filter(|name| !name.is_empty()).collect();
+        let rules = self.models.in_force();
+        for alias in entries(&rules, ALIASES).iter().take(MODELS) {
+            let name = alias.get("name").as_text().unwrap_or_default();
+            if !models.iter().any(|model| model == name) {
+                models.push(name.to_owned());
+            }
+        }
+        Ok(models)
+    }
+
+    async fn content(&self, asked: Asked, models: Vec<String>) -> Result<Chatting, Fault> {
+        let first = Page {
+            limit: SERVERS,
+            ..Page::default()
+        };
+        let listed = self.store.list(&Filter::default(), &first).await?;
+        let servers = listed.servers.iter().map(|server| {
+            let name = server.name.to_string();
+            // Where there is one, there is no choice.
+            let is_chosen = asked.servers.contains(&name) || listed.servers.len() == 1;
+            (name, Shown::short(server.display_name(), 60), is_chosen)
+        });
+        Ok(Chatting {
+            frame: Frame::of(&self.hosts, Section::Overview),
+            servers: servers.collect(),
+            // What is not complete yet has placeholders, which the script fills as one types.
+            samples: match asked.fault() {
+                Some(_) => Request::default().samples(&self.gateway),
+                None => asked.request().samples(&self.gateway),
+            },
+            asked,
+            models,
+            projects: self.projects.choices().await?,
+            is_there: self.chat.is_some(),
+            wrong: None,
+            outcome: None,
+        })
+    }
 }
 
 impl Asked {
@@ -235,50 +296,22 @@ impl Asked {
         self.servers.is_empty().then_some("choose a server")
     }
 
+    fn request(&self) -> Request<'_> {
+        Request {
+            model: &self.model,
+            message: &self.message,
+            servers: &self.servers,
+        }
+    }
+
     fn body(&self, is_streamed: bool) -> Value {
-        let mut body = json!({
-            "model": self.model,
-            "messages": [{"role": "user", "content": self.message}],
-            "mcp": {"enabled": true, "servers": self.servers, "auto_execute_tools": true},
-        });
+        let mut body = self.request().body();
         if is_streamed {
             body["stream"] = true.into();
             body["mcp"]["on_stream"] = "execute".into();
             body["mcp"]["events"] = true.into();
         }
         body
-    }
-
-    /// The request as callers make it. JSON is a Python literal but for `true`, which is said apart.
-    fn samples(&self) -> Vec<(&'static str, Shown)> {
-        let body = self.body(false);
-        let pretty = serde_json::to_string_pretty(&body).unwrap_or_default();
-        let mcp = &body["mcp"];
-        let curl = format!(
-            "curl -s http://YOUR-GATEWAY/v1/chat/completions \\\n  -H 'content-type: application/json' \
-             -H \"authorization: Bearer $KEY\" \\\n  -d '{}'",
-            pretty.replace('\'', "'\\''")
-        );
-        let python = format!(
-            "from openai import OpenAI\n\nclient = OpenAI(base_url=\"http://YOUR-GATEWAY/v1\", \
-             api_key=\"YOUR-KEY\")\nanswer = client.chat.completions.create(\n    model={},\n    \
-             messages={},\n    extra_body={{\"mcp\": {{\"enabled\": True, \"servers\": {}, \
-             \"auto_execute_tools\": True}}}},\n)\nprint(answer.choices[0].message.content)",
-            body["model"], body["messages"], mcp["servers"]
-        );
-        let typescript = format!(
-            "import OpenAI from \"openai\";\n\nconst client = new OpenAI({{ baseURL: \
-             \"http://YOUR-GATEWAY/v1\", apiKey: \"YOUR-KEY\" }});\nconst answer = await \
-             client.chat.completions.create({{\n  model: {},\n  messages: {},\n  // @ts-expect-error \
-             beyond OpenAI's types\n  mcp: {mcp},\n}});\n\
-             console.log(answer.choices[0].message.content);",
-            body["model"], body["messages"]
-        );
-        vec![
-            ("curl", Shown::of(&curl)),
-            ("Python", Shown::of(&python)),
-            ("TypeScript", Shown::of(&typescript)),
-        ]
     }
 }
 

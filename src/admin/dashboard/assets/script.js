@@ -161,7 +161,10 @@ if (chat && "TextDecoderStream" in window) {
   };
   const read = async (answer) => {
     if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) {
-      const { error, choices } = await answer.json();
+      // Anything else is not from the gateway, or asks to sign in.
+      const { error, choices } = await answer.json().catch(() => {
+        throw new Error(answer.redirected ? "You are signed out." : `the status is ${answer.status}.`);
+      });
       if (error) throw new Error(error.message);
       part("answer").append(choices?.[0]?.message?.content ?? "");
       return;
@@ -174,6 +177,26 @@ if (chat && "TextDecoderStream" in window) {
     }
   };
 
+  // The same request in code is that of what is typed.
+  const samples = [...document.querySelectorAll("[data-sample]")].map((pre) => ({ pre, text: pre.textContent }));
+  const fill = () => {
+    const form = new FormData(chat);
+    const typed = {
+      MODEL: [form.get("model")],
+      SERVER: form.getAll("server"),
+      MESSAGE: [form.get("message")],
+    };
+    for (const { pre, text } of samples) {
+      pre.textContent = text.replace(/"YOUR-(MODEL|SERVER|MESSAGE)"/g, (placeholder, what) => {
+        const values = typed[what].filter(Boolean).map((value) => JSON.stringify(value)).join(", ");
+        if (!values) return placeholder;
+        return pre.dataset.sample === "curl" ? values.replaceAll("'", "'\\''") : values;
+      });
+    }
+  };
+  chat.addEventListener("input", fill);
+  fill();
+
   chat.addEventListener("submit", async (event) => {
     event.preventDefault();
     const began = new Date();
@@ -184,6 +207,7 @@ if (chat && "TextDecoderStream" in window) {
     part("answer").replaceChildren();
     part("state").textContent = "Asking…";
     live.hidden = false;
+    live.scrollIntoView({ block: "nearest" });
     button.disabled = true;
     try {
       const answer = await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } });
