@@ -214,7 +214,7 @@ if (chat && "TextDecoderStream" in window) {
       await read(answer);
       const trace = document.createElement("a");
       trace.href = `${chat.dataset.chatTraces}/${answer.headers.get("x-trace-id")}`;
-      trace.textContent = "Its trace";
+      trace.textContent = "See its trace";
       part("state").replaceChildren(`in ${((new Date() - began) / 1000).toFixed(1)} s · `, trace);
     } catch (error) {
       part("state").textContent = `No answer: ${error.message}`;
