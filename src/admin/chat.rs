@@ -9,7 +9,10 @@ use http::{Request, Response, header::CONTENT_TYPE};
 use http_body_util::Full;
 use tower::{Service, ServiceExt};
 
-use crate::project::Project;
+use crate::{
+    project::Project,
+    trace::{RecordedAs, TraceId},
+};
 
 /// The path that a chat asks for: the one that the layer looks at by default.
 const PATH: &str = "/v1/chat/completions";
@@ -60,7 +63,7 @@ impl Chat {
         }))
     }
 
-    /// Asks for the chat completion `body`, for `project`.
+    /// Asks for the chat completion `body`, for `project`; the layer records it under `id`.
     ///
     /// # Cancellation
     /// As when a caller hangs up.
@@ -68,10 +71,12 @@ impl Chat {
         &self,
         project: Project,
         body: Bytes,
+        id: TraceId,
     ) -> Result<Response<Body>, BoxError> {
         let request = Request::post(PATH)
             .header(CONTENT_TYPE, "application/json")
             .extension(project)
+            .extension(RecordedAs(id))
             .body(Full::new(body))?;
         (self.0)(request).await
     }
