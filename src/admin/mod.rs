@@ -136,6 +136,7 @@ mod audit;
 mod body;
 mod builder;
 mod call;
+mod callers_url;
 mod calling;
 mod carried;
 mod chat;

@@ -8,6 +8,7 @@ use super::{
     api_keys::ApiKeys,
     audit::Audit,
     builder::Admin,
+    callers_url::CallersUrl,
     calling::Calling,
     carried::Carried,
     chat::Chat,
@@ -39,7 +40,7 @@ use crate::{connect::Connections, explain::Explainer, registry::MemoryOperatorSe
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) carried: Carried,
-    pub(super) callers_url: Arc<str>,
+    pub(super) callers_url: CallersUrl,
     pub(super) audit: Audit,
     pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
@@ -93,13 +94,8 @@ impl From<Admin> for Parts {
             clock.clone(),
             projects.clone(),
         );
-        // Without the slash, as it stands before paths.
-        let callers_url = admin
-            .callers_url
-            .as_ref()
-            .map(|url| url.as_str().trim_end_matches('/'));
         Self {
-            callers_url: callers_url.unwrap_or("http://YOUR-GATEWAY").into(),
+            callers_url: CallersUrl::new(admin.callers_url.as_ref()),
             declared: admin.declared,
             carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
             imports: Imports::new(records.clone(), connections.clone()),
@@ -156,6 +152,7 @@ macro_rules! parts {
 parts! {
     audit: Audit,
     api_keys: ApiKeys,
+    callers_url: CallersUrl,
     overviews: Overviews,
     clock: Clock,
     connections: Connections,

@@ -32,9 +32,7 @@ impl SendError {
             return Some(format!("no address is known for the name {host}"));
         }
         match (self.is_connect(), self.io_kind()?) {
-            (true, io::ErrorKind::ConnectionRefused) => Some(format!(
-                "nothing listens at {place}: the connection is refused"
-            )),
+            (true, io::ErrorKind::ConnectionRefused) => Some(format!("nothing listens at {place}")),
             (true, io::ErrorKind::TimedOut) => Some(format!(
                 "{place} did not take the connection in time; a firewall may drop it"
             )),

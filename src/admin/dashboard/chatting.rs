@@ -1,38 +1,50 @@
 //! A chat to try: a model with servers, as a caller would ask it, and what came of it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use askama::Template;
 use axum::{
     body::{Body, Bytes},
-    extract::{RawQuery, State},
+    extract::{FromRef, RawQuery, State},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
-use url::form_urlencoded;
 
 use super::{
     super::{
         answer::Answer,
+        audit::Change,
+        callers_url::CallersUrl,
         chat::Chat,
         clock::Clock,
         fault::{Code, Fault},
         hosts::Hosts,
+        models::{ALIASES, Models, entries},
         organization::OrganizationStore,
-        time::rfc3339,
+        overview::{Asked as Range, Overviews, range, ranked},
+        parts::Parts,
+        projects::Projects,
     },
     form::Form,
     page::{Frame, Section, page},
+    samples::Request,
     text::{Shown, sentence},
     when::span,
 };
 use crate::{
     project::Project,
     registry::{Filter, Page},
+    trace::TraceId,
 };
 
+/// Tells the page, and nobody else, which trace is that of the answer.
+const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 /// The most that is read of an answer: a model writes less.
 const ANSWER: usize = 4 << 20;
 /// The most characters of it that are shown.
@@ -40,6 +52,37 @@ const SHOWN: usize = 100_000;
 /// Servers to choose from, and calls that are shown; a request has fewer.
 const SERVERS: usize = 100;
 const CALLS: usize = 100;
+/// Models that are suggested, and the time in which those of requests are looked for.
+const MODELS: usize = 20;
+const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// The parts that a chat is made of.
+#[derive(Clone)]
+pub(super) struct ChatPages {
+    hosts: Arc<Hosts>,
+    store: OrganizationStore,
+    chat: Option<Chat>,
+    clock: Clock,
+    models: Models,
+    overviews: Overviews,
+    projects: Projects,
+    gateway: CallersUrl,
+}
+
+impl FromRef<Parts> for ChatPages {
+    fn from_ref(parts: &Parts) -> Self {
+        Self {
+            hosts: parts.hosts.clone(),
+            store: parts.store.clone(),
+            chat: parts.chat.clone(),
+            clock: parts.clock.clone(),
+            models: parts.models.clone(),
+            overviews: parts.overviews.clone(),
+            projects: parts.projects.clone(),
+            gateway: parts.callers_url.clone(),
+        }
+    }
+}
 
 #[derive(Template)]
 #[template(path = "chat.html")]
@@ -48,10 +91,13 @@ struct Chatting {
     asked: Asked,
     /// The servers to choose from, with whether they are chosen.
     servers: Vec<(String, Shown, bool)>,
+    /// Suggestions, for what can be typed.
+    models: Vec<String>,
+    projects: Arc<BTreeSet<String>>,
     is_there: bool,
     wrong: Option<&'static str>,
     outcome: Option<Outcome>,
-    /// The same request for callers: where it is from, and the text.
+    /// The same request for callers: the language, and the text.
     samples: Vec<(&'static str, Shown)>,
 }
 
@@ -72,7 +118,7 @@ struct Outcome {
     calls: Vec<CallRow>,
     took: String,
     tokens: Option<u64>,
-    traces: String,
+    trace: Option<String>,
 }
 
 struct CallRow {
@@ -83,36 +129,31 @@ struct CallRow {
 }
 
 /// `GET /chat`
-pub(super) async fn show(
-    State(hosts): State<Arc<Hosts>>,
-    State(store): State<OrganizationStore>,
-    State(chat): State<Option<Chat>>,
-    RawQuery(query): RawQuery,
-) -> Answer {
+pub(super) async fn show(State(pages): State<ChatPages>, RawQuery(query): RawQuery) -> Answer {
     let form = Form::parse(query.unwrap_or_default().as_bytes())?;
-    let content = content(&hosts, &store, chat.is_some(), Asked::of(&form)).await?;
+    let mut asked = Asked::of(&form);
+    let models = pages.models().await?;
+    // The model that is asked most is the likeliest.
+    if let ("", Some(model)) = (&*asked.model, models.first()) {
+        asked.model.clone_from(model);
+    }
+    let content = pages.content(asked, models).await?;
     page(StatusCode::OK, &content)
 }
 
 /// `POST /chat`: the whole answer, as a page.
-pub(super) async fn run(
-    State(hosts): State<Arc<Hosts>>,
-    State(store): State<OrganizationStore>,
-    State(chat): State<Option<Chat>>,
-    State(clock): State<Clock>,
-    form: Bytes,
-) -> Answer {
+pub(super) async fn run(State(pages): State<ChatPages>, form: Bytes) -> Answer {
     let asked = Asked::of(&Form::parse(&form)?);
-    let mut content = content(&hosts, &store, chat.is_some(), asked).await?;
+    let models = pages.models().await?;
+    let mut content = pages.content(asked, models).await?;
     content.wrong = content.asked.fault();
-    let (Some(chat), None) = (chat, content.wrong) else {
+    let (Some(chat), None) = (&pages.chat, content.wrong) else {
         return page(StatusCode::BAD_REQUEST, &content);
     };
-    let began = clock.now();
-    let answer = ask(&chat, &store, &content.asked, false).await?;
-    let outcome = Outcome::read(answer, &content.asked, (began, clock.now())).await?;
-    content.outcome = Some(outcome);
-    content.samples = content.asked.samples();
+    let began = pages.clock.now();
+    let answer = ask(chat, &pages.store, &content.asked, false).await?;
+    let took = pages.clock.now().duration_since(began).unwrap_or_default();
+    content.outcome = Some(Outcome::read(answer, took).await?);
     page(StatusCode::OK, &content)
 }
 
@@ -129,14 +170,18 @@ pub(super) async fn stream(
     let chat = chat.ok_or_else(absent)?;
     let answer = ask(&chat, &store, &asked, true).await?;
     let kind = answer.headers().get(CONTENT_TYPE).cloned();
+    let trace = answer.headers().get(&TRACE).cloned();
     let mut response = (answer.status(), answer.into_body()).into_response();
-    // Of the headers of a model's service only this one is ours to repeat.
-    if let Some(kind) = kind {
-        response.headers_mut().insert(CONTENT_TYPE, kind);
+    // Of the headers of a model's service only its type is ours to repeat.
+    for (name, value) in [(CONTENT_TYPE, kind), (TRACE, trace)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
     }
     Ok(response)
 }
 
+/// Asks, once the audit says so; the answer has the header [`TRACE`].
 async fn ask(
     chat: &Chat,
     store: &OrganizationStore,
@@ -144,17 +189,25 @@ async fn ask(
     is_streamed: bool,
 ) -> Result<Response<Body>, Fault> {
     let project = Project::new(&*asked.project).with_organization(store.organization().clone());
-    tracing::info!(
-        action = "chat",
-        project = asked.project,
-        "an operator tries a chat"
-    );
+    let id = TraceId::new(SystemTime::now());
+    // What is said is in the trace, if anywhere.
+    let change = Change::new("chat.ask", &asked.model).after(&json!({
+        "servers": asked.servers,
+        "project": asked.project,
+        "trace": id,
+    }));
     let body = asked.body(is_streamed).to_string();
-    let answer = chat.ask(project, body.into()).await;
-    answer.map_err(|error| {
-        tracing::warn!(%error, "the model's service did not answer a chat");
-        Fault::new(Code::ServerInactive, "the model's service did not answer")
-    })
+    let answer = store.audit().around(change, async {
+        let answer = chat.ask(project, body.into(), id).await;
+        answer.map_err(|error| {
+            tracing::warn!(%error, "the model's service did not answer a chat");
+            Fault::new(Code::ServerInactive, "the model's service did not answer")
+        })
+    });
+    let mut answer = answer.await?;
+    let id = HeaderValue::try_from(id.to_string());
+    answer.headers_mut().extend(id.map(|id| (TRACE, id)));
+    Ok(answer)
 }
 
 fn absent() -> Fault {
@@ -162,31 +215,56 @@ fn absent() -> Fault {
     Fault::new(Code::NotFound, message)
 }
 
-async fn content(
-    hosts: &Hosts,
-    store: &OrganizationStore,
-    is_there: bool,
-    asked: Asked,
-) -> Result<Chatting, Fault> {
-    let first = Page {
-        limit: SERVERS,
-        ..Page::default()
-    };
-    let listed = store.list(&Filter::default(), &first).await?;
-    let servers = listed.servers.iter().map(|server| {
-        let name = server.name.to_string();
-        let is_chosen = asked.servers.contains(&name);
-        (name, Shown::short(server.display_name(), 60), is_chosen)
-    });
-    Ok(Chatting {
-        frame: Frame::of(hosts, Section::Traces),
-        servers: servers.collect(),
-        asked,
-        is_there,
-        wrong: None,
-        outcome: None,
-        samples: Vec::new(),
-    })
+impl ChatPages {
+    /// The models that are asked lately, most often first, and the aliases.
+    async fn models(&self) -> Result<Vec<String>, Fault> {
+        let now = self.clock.now();
+        let asked = Range {
+            range: range(now.checked_sub(LATELY), None, now)?,
+            project: None,
+        };
+        let overview = self.overviews.read(&asked).await?;
+        let (asked, _) = ranked(&overview.breakdown.models, MODELS, |model| model.exchanges);
+        let asked = asked.into_iter().map(|(name, _)| name.to_owned());
+        let mut models: Vec<_> = asked.filter(|name| !name.is_empty()).collect();
+        let rules = self.models.in_force();
+        for alias in entries(&rules, ALIASES).iter().take(MODELS) {
+            let name = alias.get("name").as_text().unwrap_or_default();
+            if !models.iter().any(|model| model == name) {
+                models.push(name.to_owned());
+            }
+        }
+        Ok(models)
+    }
+
+    async fn content(&self, asked: Asked, models: Vec<String>) -> Result<Chatting, Fault> {
+        let first = Page {
+            limit: SERVERS,
+            ..Page::default()
+        };
+        let listed = self.store.list(&Filter::default(), &first).await?;
+        let servers = listed.servers.iter().map(|server| {
+            let name = server.name.to_string();
+            // Where there is one, there is no choice.
+            let is_chosen = asked.servers.contains(&name) || listed.servers.len() == 1;
+            (name, Shown::short(server.display_name(), 60), is_chosen)
+        });
+        Ok(Chatting {
+            frame: Frame::of(&self.hosts, Section::Overview),
+            servers: servers.collect(),
+            // What is not complete yet has placeholders, which the script fills as one types.
+            samples: match asked.fault() {
+                Some(_) => Request::default().samples(&self.gateway),
+                None => asked.request().samples(&self.gateway),
+            },
+            asked,
+            models,
+            projects: self.projects.choices().await?,
+            is_there: self.chat.is_some(),
+            wrong: None,
+            outcome: None,
+        })
+    }
 }
 
 impl Asked {
@@ -218,12 +296,16 @@ impl Asked {
         self.servers.is_empty().then_some("choose a server")
     }
 
+    fn request(&self) -> Request<'_> {
+        Request {
+            model: &self.model,
+            message: &self.message,
+            servers: &self.servers,
+        }
+    }
+
     fn body(&self, is_streamed: bool) -> Value {
-        let mut body = json!({
-            "model": self.model,
-            "messages": [{"role": "user", "content": self.message}],
-            "mcp": {"enabled": true, "servers": self.servers, "auto_execute_tools": true},
-        });
+        let mut body = self.request().body();
         if is_streamed {
             body["stream"] = true.into();
             body["mcp"]["on_stream"] = "execute".into();
@@ -231,46 +313,12 @@ impl Asked {
         }
         body
     }
-
-    /// The request as callers make it. JSON is a Python literal but for `true`, which is said apart.
-    fn samples(&self) -> Vec<(&'static str, Shown)> {
-        let body = self.body(false);
-        let pretty = serde_json::to_string_pretty(&body).unwrap_or_default();
-        let mcp = &body["mcp"];
-        let curl = format!(
-            "curl -s http://YOUR-GATEWAY/v1/chat/completions \\\n  -H 'content-type: application/json' \
-             -H \"authorization: Bearer $KEY\" \\\n  -d '{}'",
-            pretty.replace('\'', "'\\''")
-        );
-        let python = format!(
-            "from openai import OpenAI\n\nclient = OpenAI(base_url=\"http://YOUR-GATEWAY/v1\", \
-             api_key=\"YOUR-KEY\")\nanswer = client.chat.completions.create(\n    model={},\n    \
-             messages={},\n    extra_body={{\"mcp\": {{\"enabled\": True, \"servers\": {}, \
-             \"auto_execute_tools\": True}}}},\n)\nprint(answer.choices[0].message.content)",
-            body["model"], body["messages"], mcp["servers"]
-        );
-        let typescript = format!(
-            "import OpenAI from \"openai\";\n\nconst client = new OpenAI({{ baseURL: \
-             \"http://YOUR-GATEWAY/v1\", apiKey: \"YOUR-KEY\" }});\nconst answer = await \
-             client.chat.completions.create({{\n  model: {},\n  messages: {},\n  // @ts-expect-error \
-             beyond OpenAI's types\n  mcp: {mcp},\n}});\n\
-             console.log(answer.choices[0].message.content);",
-            body["model"], body["messages"]
-        );
-        vec![
-            ("curl", Shown::of(&curl)),
-            ("Python", Shown::of(&python)),
-            ("TypeScript", Shown::of(&typescript)),
-        ]
-    }
 }
 
 impl Outcome {
-    async fn read(
-        answer: Response<Body>,
-        asked: &Asked,
-        (began, now): (SystemTime, SystemTime),
-    ) -> Result<Self, Fault> {
+    async fn read(answer: Response<Body>, took: Duration) -> Result<Self, Fault> {
+        let trace = answer.headers().get(&TRACE);
+        let trace = trace.and_then(|id| id.to_str().ok().map(str::to_owned));
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;
         let body = body.map_err(|_| {
             Fault::new(
@@ -287,23 +335,18 @@ impl Outcome {
         let calls = calls.into_iter().flatten().take(CALLS).map(|call| CallRow {
             server: Shown::short(call["server"].as_str().unwrap_or("–"), 60),
             tool: Shown::short(call["tool"].as_str().unwrap_or("–"), 100),
-            took: span(std::time::Duration::from_millis(
+            took: span(Duration::from_millis(
                 call["duration_ms"].as_u64().unwrap_or_default(),
             )),
             is_error: call["is_error"] == true,
         });
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let query = query
-            .append_pair("project", &asked.project)
-            .append_pair("from", &rfc3339(began))
-            .finish();
         Ok(Self {
             answer: content.map(|text| Shown::short(text, SHOWN)),
             error: error.map(|text| Shown::short(&sentence(text), SHOWN)),
             calls: calls.collect(),
-            took: span(now.duration_since(began).unwrap_or_default()),
+            took: span(took),
             tokens: body["usage"]["total_tokens"].as_u64(),
-            traces: format!("/traces?{query}"),
+            trace,
         })
     }
 }

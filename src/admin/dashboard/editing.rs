@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::{
     super::{
         answer::{Answer, Named},
+        callers_url::CallersUrl,
         declared::Declared,
         fault::{Code, Fault, Faults},
         outside::Outside,
@@ -228,7 +229,7 @@ impl Top {
 }
 
 /// A command that asks a model to use `server`, for callers of its first project.
-fn try_command(gateway: &str, server: &Server) -> String {
+fn try_command(gateway: &CallersUrl, server: &Server) -> String {
     let name = &server.name;
     format!(
         r#"curl -s {gateway}/v1/chat/completions \

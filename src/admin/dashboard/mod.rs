@@ -39,6 +39,7 @@ mod operators;
 mod overview;
 mod page;
 mod provider;
+mod samples;
 mod selection;
 mod server_pages;
 mod sign_in;

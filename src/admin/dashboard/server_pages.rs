@@ -6,7 +6,7 @@ use axum::{extract::FromRef, response::Response};
 
 use super::{
     super::{
-        declared::Declared, fault::Fault, hosts::Hosts, oauth::Flows,
+        callers_url::CallersUrl, declared::Declared, fault::Fault, hosts::Hosts, oauth::Flows,
         organization::OrganizationStore, parts::Parts, projects::Projects, records::Records,
         statuses::Statuses, tools::Tools,
     },
@@ -23,8 +23,7 @@ pub(super) struct ServerPages {
     pub(super) tools: Tools,
     pub(super) flows: Flows,
     pub(super) declared: Declared,
-    /// Where callers reach the gateway, for commands to copy.
-    pub(super) callers_url: Arc<str>,
+    pub(super) callers_url: CallersUrl,
     projects: Projects,
 }
 

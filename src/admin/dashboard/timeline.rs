@@ -167,7 +167,7 @@ impl Bar {
                 omitted = format!("{} calls beyond those of a turn", omission.calls);
                 ("listing", "", &*omitted)
             }
-            Step::Refusal(_) => ("listing", "", "refuse"),
+            Step::Refusal(_) => ("listing", "Refusal", ""),
         };
         let is_run = !matches!(step, Step::Call(call) if call.outcome == CallOutcome::NotExecuted);
         let timing = step.timing();

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     super::{
         answer::Answer,
+        callers_url::CallersUrl,
         clock::Clock,
         fault::Fault,
         hosts::Hosts,
@@ -54,6 +55,7 @@ struct Traces {
     filters: Filters,
     /// The filters that a search keeps.
     others: Filters,
+    gateway: CallersUrl,
     chips: Vec<Chip>,
     rows: Vec<Row>,
     next: Option<String>,
@@ -94,6 +96,7 @@ pub(super) async fn list(
     State(projects): State<Projects>,
     State(store): State<OrganizationStore>,
     State(clock): State<Clock>,
+    State(gateway): State<CallersUrl>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = query.unwrap_or_default();
@@ -126,6 +129,7 @@ pub(super) async fn list(
         },
         rows,
         others: filters.without("q"),
+        gateway,
         filters,
     };
     page(StatusCode::OK, &content)

@@ -16,6 +16,7 @@ use crate::{
     admin::{
         answer::Answer,
         api_keys::Entered,
+        callers_url::CallersUrl,
         dashboard::{
             errors::Errors,
             form::Form,
@@ -58,6 +59,7 @@ struct Made<'a> {
     project: Shown,
     key: &'a str,
     expires: Option<String>,
+    gateway: &'a CallersUrl,
 }
 
 /// `GET /api-keys/new`
@@ -93,6 +95,7 @@ pub(in super::super) async fn make(State(pages): State<KeyPages>, form: Bytes) -
         project: Shown::of(key.project.name()),
         key: secret.expose_secret(),
         expires: key.expires_at.map(rfc3339),
+        gateway: &pages.callers_url,
     };
     page(StatusCode::OK, &content)
 }

@@ -11,6 +11,7 @@ use http::request::Parts as Head;
 use crate::{
     admin::{
         api_keys::ApiKeys,
+        callers_url::CallersUrl,
         dashboard::page::{Frame, Section, to},
         fault::{Code, Fault},
         hosts::Hosts,
@@ -26,6 +27,7 @@ pub(in super::super) struct KeyPages {
     hosts: Arc<Hosts>,
     pub(super) keys: ApiKeys,
     pub(super) projects: Projects,
+    pub(super) callers_url: CallersUrl,
 }
 
 impl FromRef<Parts> for KeyPages {
@@ -34,6 +36,7 @@ impl FromRef<Parts> for KeyPages {
             hosts: parts.hosts.clone(),
             keys: parts.api_keys.clone(),
             projects: parts.projects.clone(),
+            callers_url: parts.callers_url.clone(),
         }
     }
 }

@@ -161,7 +161,10 @@ if (chat && "TextDecoderStream" in window) {
   };
   const read = async (answer) => {
     if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) {
-      const { error, choices } = await answer.json();
+      // Anything else is not from the gateway, or asks to sign in.
+      const { error, choices } = await answer.json().catch(() => {
+        throw new Error(answer.redirected ? "You are signed out." : `the status is ${answer.status}.`);
+      });
       if (error) throw new Error(error.message);
       part("answer").append(choices?.[0]?.message?.content ?? "");
       return;
@@ -174,9 +177,28 @@ if (chat && "TextDecoderStream" in window) {
     }
   };
 
+  // The same request in code is that of what is typed.
+  const samples = [...document.querySelectorAll("[data-sample]")].map((pre) => ({ pre, text: pre.textContent }));
+  const fill = () => {
+    const form = new FormData(chat);
+    const typed = {
+      MODEL: [form.get("model")],
+      SERVER: form.getAll("server"),
+      MESSAGE: [form.get("message")],
+    };
+    for (const { pre, text } of samples) {
+      pre.textContent = text.replace(/"YOUR-(MODEL|SERVER|MESSAGE)"/g, (placeholder, what) => {
+        const values = typed[what].filter(Boolean).map((value) => JSON.stringify(value)).join(", ");
+        if (!values) return placeholder;
+        return pre.dataset.sample === "curl" ? values.replaceAll("'", "'\\''") : values;
+      });
+    }
+  };
+  chat.addEventListener("input", fill);
+  fill();
+
   chat.addEventListener("submit", async (event) => {
     event.preventDefault();
-    // A minute earlier where its trace is looked for: two clocks differ.
     const began = new Date();
     const button = chat.querySelector("button[type=submit]");
     const form = new URLSearchParams(new FormData(chat));
@@ -185,13 +207,14 @@ if (chat && "TextDecoderStream" in window) {
     part("answer").replaceChildren();
     part("state").textContent = "Asking…";
     live.hidden = false;
+    live.scrollIntoView({ block: "nearest" });
     button.disabled = true;
     try {
-      await read(await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } }));
+      const answer = await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } });
+      await read(answer);
       const trace = document.createElement("a");
-      const query = new URLSearchParams({ project: form.get("project") || "default", from: new Date(began - 60_000).toISOString() });
-      trace.href = `${chat.dataset.chatTraces}?${query}`;
-      trace.textContent = "Its trace";
+      trace.href = `${chat.dataset.chatTraces}/${answer.headers.get("x-trace-id")}`;
+      trace.textContent = "See its trace";
       part("state").replaceChildren(`in ${((new Date() - began) / 1000).toFixed(1)} s · `, trace);
     } catch (error) {
       part("state").textContent = `No answer: ${error.message}`;

@@ -17,6 +17,7 @@ use super::{
         },
         status::StatusView,
         text::Shown,
+        when::When,
     },
     figure::of,
     links::Links,
@@ -64,6 +65,8 @@ pub(super) struct Item {
     pub(super) tone: &'static str,
     pub(super) title: Shown,
     pub(super) why: Shown,
+    /// The time that `why` speaks of at its end.
+    pub(super) when: Option<When>,
     pub(super) link: String,
     pub(super) action: &'static str,
 }
@@ -92,6 +95,7 @@ impl Attention {
                 tone: "warn",
                 title: Shown::of(&format!("{left} more")),
                 why: Shown::of("Servers that cannot be used, or have tools to review"),
+                when: None,
                 link: format!("{}/servers", links.base),
                 action: "All servers",
             });
@@ -137,6 +141,7 @@ impl Attention {
             tone: "warn",
             title: Shown::short(server.display_name(), 60),
             why: Shown::of(&why),
+            when: None,
             link: format!("{}/servers/{}", links.base, server.name),
             action: "Connect",
         })
@@ -151,31 +156,39 @@ impl Attention {
             .map_or(0, |seen| seen.withheld(server));
         let place = format!("{}/servers/{}", links.base, server.name);
         let view = StatusView::of(server, status, now);
-        let (tone, why, link, action) = match reason(server, status, now) {
+        let (tone, why, when, link, action) = match reason(server, status, now) {
             Some(Reason::Disabled) => return None,
             None | Some(Reason::NoTools) if withheld > 0 => {
                 let why = match withheld {
                     1 => "1 tool waits for review: it is new or has changed".to_owned(),
                     some => format!("{some} tools wait for review: they are new or have changed"),
                 };
-                ("warn", Shown::of(&why), format!("{place}/tools"), "Review")
+                (
+                    "warn",
+                    Shown::of(&why),
+                    None,
+                    format!("{place}/tools"),
+                    "Review",
+                )
             }
             None => return None,
             Some(Reason::NoTools) => (
                 view.tone,
                 view.why,
+                None,
                 format!("{place}/tools"),
                 "Choose tools",
             ),
-            Some(Reason::NeedsAuthorization) => (view.tone, view.why, place, "Connect"),
+            Some(Reason::NeedsAuthorization) => (view.tone, view.why, None, place, "Connect"),
             Some(Reason::CredentialInvalid | Reason::Unreachable) => {
-                (view.tone, view.why, place, "Open")
+                (view.tone, view.why, view.when, place, "Open")
             }
         };
         Some(Item {
             tone,
             title: Shown::short(server.display_name(), 60),
             why,
+            when,
             link,
             action,
         })
@@ -222,6 +235,7 @@ fn out_of(totals: &Figures, links: &Links) -> Option<Item> {
             of(number, "exchange", "exchanges")
         )),
         why: Shown::of(&why),
+        when: None,
         link: links.all(),
         action: "Traces",
     })
@@ -250,6 +264,7 @@ fn unpriced(overview: &Overview, links: &Links) -> Option<Item> {
             &format!("The cost of {}{more} is not known", named.join(", ")),
             200,
         ),
+        when: None,
         link: links.with(&[("model", first)]),
         action: "Traces",
     })

@@ -32,6 +32,7 @@ use self::{
 use super::{
     super::{
         answer::Answer,
+        callers_url::CallersUrl,
         hosts::Hosts,
         overview::{Asked, Overviews},
         projects::Projects,
@@ -59,6 +60,7 @@ struct Page {
     attention: Vec<Item>,
     /// What to do where there is nothing yet.
     first: Option<First>,
+    gateway: CallersUrl,
     is_empty: bool,
     cards: Vec<Card>,
     moments: Vec<Moment>,
@@ -74,6 +76,7 @@ pub(in super::super) async fn show(
     State(overviews): State<Overviews>,
     State(projects): State<Projects>,
     State(attention): State<Attention>,
+    State(gateway): State<CallersUrl>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = query.unwrap_or_default();
@@ -107,6 +110,7 @@ pub(in super::super) async fn show(
             true => attention.first().await?,
             false => None,
         },
+        gateway,
         is_empty,
         cards: cards(&overview, &span, &steps, &links, now),
         moments: moments(&overview, &steps, &links),

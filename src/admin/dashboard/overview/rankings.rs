@@ -58,7 +58,10 @@ pub(super) fn tool_lists(overview: &Overview, links: &Links) -> Vec<ToolList> {
         let quantile = figures.durations.quantile(0.95).unwrap_or_default();
         u64::try_from(quantile.as_millis()).unwrap_or(u64::MAX)
     };
-    let calls = |figures: &Figures| format!("of {} calls", count(figures.calls));
+    let calls = |figures: &Figures| match figures.calls {
+        1 => "of 1 call".to_owned(),
+        calls => format!("of {} calls", count(calls)),
+    };
     let list = |id,
                 title,
                 none,
@@ -102,7 +105,7 @@ pub(super) fn tool_lists(overview: &Overview, links: &Links) -> Vec<ToolList> {
             "plain",
             &|figures| figures.calls,
             &|figures| count(figures.calls),
-            &|_| "calls".to_owned(),
+            &|figures| if figures.calls == 1 { "call" } else { "calls" }.to_owned(),
         ),
         list(
             "slowest",
