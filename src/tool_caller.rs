@@ -12,6 +12,7 @@ use crate::{
     project::Project,
     refusal::Refusal,
     tool_loop::{self, Gateway, SingleCall, SingleResult},
+    trace::TraceId,
 };
 
 /// Calls single tools as an operator, with the registry, connections, limits and trace sinks of the
@@ -27,7 +28,13 @@ impl ToolCaller {
         Self(Arc::new(gateway))
     }
 
-    /// Calls a tool for `project`; takes off `headers` the tokens that are meant for servers.
+    /// Returns `true` if somebody listens to the records of exchanges.
+    pub(crate) fn is_recorded(&self) -> bool {
+        !self.0.settings.tracing.sinks.is_empty()
+    }
+
+    /// Calls a tool for `project`, and records it under `id`; takes off `headers` the tokens that are
+    /// meant for servers.
     ///
     /// # Errors
     /// The layer's own refusal. A tool that fails has a result.
@@ -39,9 +46,10 @@ impl ToolCaller {
         project: Project,
         headers: &mut HeaderMap,
         call: SingleCall,
+        id: TraceId,
     ) -> Result<SingleResult, Refusal> {
         let tokens = CallerTokens::take(headers).of_caller(&project, None);
-        let caller = Caller::operator(project, tokens);
+        let caller = Caller::operator(project, tokens, id);
         tool_loop::call_single(&self.0, &caller, call).await
     }
 }

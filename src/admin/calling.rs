@@ -1,5 +1,7 @@
 //! Calls of single tools by an operator, under the checks that hold for callers.
 
+use std::time::SystemTime;
+
 use axum::{
     body::Bytes,
     extract::{Path, State, rejection::PathRejection},
@@ -7,19 +9,21 @@ use axum::{
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde::Serialize;
+use serde_json::json;
 
 use super::{
-    answer::{Answer, json},
+    answer::{self, Answer},
+    audit::Change,
     body,
     fault::{Code, Fault},
     organization::OrganizationStore,
 };
 use crate::{
-    name::ServerName,
+    name::{ServerName, short},
     project::Project,
     refusal::Refusal,
     registry::{
-        Fingerprint,
+        Error, Fingerprint,
         members::{self, Node, Words},
     },
     tool_caller::ToolCaller,
@@ -70,7 +74,7 @@ pub(super) async fn call(
     })?;
     let entered = entered(&body)?;
     match calling.call(server, tool, entered, &mut headers).await {
-        Ok(result) => json(
+        Ok(result) => answer::json(
             StatusCode::OK,
             &Called {
                 result: &result.text,
@@ -101,7 +105,7 @@ impl Calling {
         Self { caller, store }
     }
 
-    /// Calls a tool of a server that is there.
+    /// Calls a tool of a server that is there, once the audit says so.
     pub(super) async fn call(
         &self,
         server: ServerName,
@@ -115,17 +119,32 @@ impl Calling {
             return Err(Fault::new(Code::NotFound, message).into());
         };
         self.store.get(&server).await.map_err(Fault::from)?;
-        tracing::info!(action = "call", %server, tool, "an operator calls a tool");
         let project = entered.project.map_or_else(Project::default, Project::new);
         let project = project.with_organization(self.store.organization().clone());
+        let id = TraceId::new(SystemTime::now());
+        // Neither arguments nor results: those are in the trace, for as long as there is one.
+        let change = Change::new("tool.call", &server).after(&json!({
+            "tool": short(&tool),
+            "project": project.name(),
+            "trace": caller.is_recorded().then_some(id),
+        }));
         let call = SingleCall {
             server,
             tool,
             arguments: entered.arguments,
             fingerprint: entered.fingerprint,
         };
-        let called = caller.call(project, headers, call).await;
-        called.map_err(NotCalled::Refused)
+        let called = async {
+            let called = caller.call(project, headers, call, id).await;
+            called.map_err(NotCalled::Refused)
+        };
+        self.store.audit().around(change, called).await
+    }
+}
+
+impl From<Error> for NotCalled {
+    fn from(error: Error) -> Self {
+        Self::Fault(error.into())
     }
 }
 

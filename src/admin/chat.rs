@@ -9,7 +9,10 @@ use http::{Request, Response, header::CONTENT_TYPE};
 use http_body_util::Full;
 use tower::{Service, ServiceExt};
 
-use crate::project::Project;
+use crate::{
+    project::Project,
+    trace::{RecordedAs, TraceId},
+};
 
 /// The path that a chat asks for: the one that the layer looks at by default.
 const PATH: &str = "/v1/chat/completions";
@@ -23,13 +26,12 @@ type Answering = BoxFuture<'static, Result<Response<Body>, BoxError>>;
 /// The operator's side knows nothing of it but that it answers requests.
 ///
 /// ```
-/// # use bytes::Bytes;
+/// # use axum::body::Body;
 /// # use http::{Request, Response};
-/// # use http_body_util::Full;
 /// use mcp_layer::{McpLayer, RequestBody, admin::Chat, registry::MemoryRegistry};
 /// use tower::Layer;
-/// # let model = tower::service_fn(|_: Request<RequestBody<Full<Bytes>>>| async {
-/// #     Ok::<_, std::io::Error>(Response::new(Full::new(Bytes::new())))
+/// # let model = tower::service_fn(|_: Request<RequestBody<Body>>| async {
+/// #     Ok::<_, std::io::Error>(Response::new(Body::empty()))
 /// # });
 ///
 /// let layer = McpLayer::new(MemoryRegistry::default());
@@ -43,7 +45,7 @@ impl Chat {
     /// service brings the model's key.
     pub fn new<S, B>(service: S) -> Self
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -52,13 +54,16 @@ impl Chat {
         Self(Arc::new(move |request| {
             let service = service.clone();
             Box::pin(async move {
-                let answer = service.oneshot(request).await.map_err(Into::into)?;
+                let answer = service
+                    .oneshot(request.map(Body::new))
+                    .await
+                    .map_err(Into::into)?;
                 Ok(answer.map(Body::new))
             })
         }))
     }
 
-    /// Asks for the chat completion `body`, for `project`.
+    /// Asks for the chat completion `body`, for `project`; the layer records it under `id`.
     ///
     /// # Cancellation
     /// As when a caller hangs up.
@@ -66,10 +71,12 @@ impl Chat {
         &self,
         project: Project,
         body: Bytes,
+        id: TraceId,
     ) -> Result<Response<Body>, BoxError> {
         let request = Request::post(PATH)
             .header(CONTENT_TYPE, "application/json")
             .extension(project)
+            .extension(RecordedAs(id))
             .body(Full::new(body))?;
         (self.0)(request).await
     }

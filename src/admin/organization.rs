@@ -38,6 +38,10 @@ impl OrganizationStore {
         }
     }
 
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
     pub(super) fn organization(&self) -> &Arc<str> {
         &self.organization
     }

@@ -214,7 +214,8 @@ async fn run_once(
     let recorded = |request: &ChatRequest, refusal: &Refusal| {
         // What goes on without its default is none that was refused.
         if by_model.default.is_none() {
-            Record::begin(&gateway, whose, request.model.as_deref(), []).refuse(refusal);
+            let model = request.model.as_deref();
+            Record::begin(&gateway, whose, caller.recorded_as, model, []).refuse(refusal);
         }
         refuse(refusal)
     };
@@ -234,7 +235,7 @@ async fn run_once(
     };
     let servers = options.servers.iter().map(|wanted| &*wanted.name);
     let model = request.model.as_deref();
-    let record = Record::begin(&gateway, whose, model, servers);
+    let record = Record::begin(&gateway, whose, caller.recorded_as, model, servers);
     record.prompted(&request);
     let asked = ways::asked(&request, &headers, &by_model);
     let prepared = Prepared {

@@ -66,7 +66,13 @@ pub(crate) async fn call(
 ) -> Result<SingleResult, Refusal> {
     let project = gateway.project_of(caller)?;
     let whose = (&project, &caller.tokens);
-    let record = Record::begin(gateway, whose, None, [call.server.as_str()]);
+    let record = Record::begin(
+        gateway,
+        whose,
+        caller.recorded_as,
+        None,
+        [call.server.as_str()],
+    );
     let refused = |refusal: Refusal| {
         record.refuse(&refusal);
         refusal

@@ -38,6 +38,8 @@ mod step;
 mod steps;
 mod summary;
 
+#[cfg(feature = "admin")]
+pub(crate) use self::id::RecordedAs;
 pub(crate) use self::measure::Measure;
 pub use self::{
     exchange::Trace,

@@ -3,8 +3,12 @@
 
 use mcp_layer::{
     McpLayer,
+    admin::Admin,
     mcp::ServerLimits,
-    registry::{MemoryRegistry, MemoryTraces, SelectedTool, Server, ServerStore, ToolPolicy},
+    registry::{
+        AuditEntry, AuditFilter, AuditListing, AuditPage, AuditStore, BoxFuture, Error,
+        MemoryRegistry, MemoryTraces, SelectedTool, Server, ServerStore, ToolPolicy,
+    },
     trace::Payloads,
 };
 use serde_json::{Value, json};
@@ -24,6 +28,10 @@ struct Bench {
 
 impl Bench {
     async fn new() -> Self {
+        Self::with(|admin| admin).await
+    }
+
+    async fn with(set: impl FnOnce(Admin) -> Admin) -> Self {
         let server = McpServer::start(Mode::Stateless).await;
         let registry = MemoryRegistry::default();
         let tools = [
@@ -44,9 +52,8 @@ impl Bench {
             .with_trace_payloads(Payloads::Full)
             .add_trace_sink(traces.clone());
         let operator = Operator::over(connections, registry, |admin| {
-            admin
-                .with_tool_caller(layer.tool_caller())
-                .with_traces(traces)
+            let admin = admin.with_tool_caller(layer.tool_caller());
+            set(admin.with_traces(traces))
         });
         operator.get("/api/v1/servers/s/tools").await;
         Self { server, operator }
@@ -100,6 +107,59 @@ async fn a_call_has_the_result_and_is_a_trace() {
     assert_eq!(called["is_error"], true);
     let failed = bench.operator.get("/api/v1/traces?failed=tools").await;
     assert_eq!(failed["traces"][0]["id"], called["trace"]);
+}
+
+#[tokio::test]
+async fn a_call_is_in_the_audit_without_what_it_says() {
+    let bench = Bench::new().await;
+    let arguments = json!({"text": "hello-audit"});
+    let called = bench.call("echo", &json!({"arguments": arguments})).await;
+    let called = called.expect(200);
+    let refused = bench.call("nothing", &json!({"project": "web"})).await;
+    assert_eq!(refused.status, 400);
+    let audit = bench
+        .operator
+        .ask("GET", "/api/v1/audit?target=s&action=tool.", None)
+        .await;
+    assert!(!audit.text.contains("hello-audit"), "{}", audit.text);
+    let audit = audit.expect(200);
+    let entries = audit["entries"].as_array().unwrap();
+    let actions: Vec<_> = entries.iter().map(|entry| &entry["action"]).collect();
+    assert_eq!(actions, ["tool.call_failed", "tool.call", "tool.call"]);
+    assert_eq!(entries[2]["operator"], "admin");
+    let after = json!({"tool": "echo", "project": "default", "trace": called["trace"]});
+    assert_eq!(entries[2]["after"], after);
+    // What was refused is a trace as well, under the id that the audit names.
+    let trace = entries[1]["after"]["trace"].as_str().unwrap();
+    let trace = bench.operator.get(&format!("/api/v1/traces/{trace}")).await;
+    assert_eq!(trace["outcome"], "refused");
+}
+
+#[tokio::test]
+async fn what_cannot_be_recorded_is_not_called() {
+    let bench = Bench::with(|admin| admin.with_audit(NoAudit)).await;
+    let calls = bench.server.calls();
+    let called = bench.call("echo", &json!({})).await;
+    assert_eq!(called.error(500).0, "mcp_registry_error");
+    assert_eq!(bench.server.calls(), calls);
+}
+
+/// An audit that takes nothing.
+struct NoAudit;
+
+impl AuditStore for NoAudit {
+    fn append_audit<'a>(&'a self, _: &'a AuditEntry) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async { Err(Error::unavailable("full")) })
+    }
+
+    fn list_audit<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a AuditFilter,
+        _: &'a AuditPage,
+    ) -> BoxFuture<'a, Result<AuditListing, Error>> {
+        Box::pin(async { Err(Error::unavailable("full")) })
+    }
 }
 
 #[tokio::test]

@@ -42,7 +42,6 @@ async fn a_chat_shows_its_answer_its_tools_and_its_trace() {
     for part in [
         "&lt;i&gt;done&lt;/i&gt;",
         "<td class=\"mono\"><bdi>echo</bdi></td>",
-        "href=\"/traces?project=web&#38;from=",
         "<summary>Python</summary>",
         "&lt;b&gt;hello&lt;/b&gt;",
     ] {
@@ -60,6 +59,15 @@ async fn a_chat_shows_its_answer_its_tools_and_its_trace() {
         .get("/api/v1/traces?project=web&server=s")
         .await;
     assert_eq!(traces["traces"].as_array().unwrap().len(), 1);
+    let trace = &traces["traces"][0]["id"];
+    let link = format!("href=\"/traces/{}\"", trace.as_str().unwrap());
+    assert!(html.contains(&link), "{html}");
+    let audit = pages.operator.get("/api/v1/audit?action=chat.ask").await;
+    let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 1);
+    assert_eq!(entries[0]["target"], "m");
+    let after = json!({"servers": ["s"], "project": "web", "trace": trace});
+    assert_eq!(entries[0]["after"], after);
 }
 
 #[tokio::test]
@@ -70,6 +78,12 @@ async fn a_streamed_chat_comes_with_the_events_of_its_tools() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     assert_eq!(answer.headers["content-type"], "text/event-stream");
     assert!(answer.text.contains("call_finished"), "{}", answer.text);
+    let trace = answer.headers["x-trace-id"].to_str().unwrap();
+    let trace = pages.operator.get(&format!("/api/v1/traces/{trace}")).await;
+    assert_eq!(
+        (&trace["model"], &trace["outcome"]),
+        (&json!("m"), &json!("ok"))
+    );
     assert!(answer.text.ends_with("data: [DONE]\n\n"), "{}", answer.text);
 }
 

@@ -470,6 +470,32 @@ async fn where_the_userinfo_has_no_claim_the_refresh_token_is_used_and_each_one_
 }
 
 #[tokio::test]
+async fn a_refreshed_id_token_that_fails_its_checks_is_a_no() {
+    for (in_id_token, is_forged, kid) in [
+        (json!({"aud": "other"}), false, None),
+        (json!({"iss": "https://evil.example"}), false, None),
+        (json!({"exp": 1_000_000}), false, None),
+        (json!({}), true, None),
+        (json!({}), false, Some("made-up")),
+    ] {
+        let stage = Stage::set().await;
+        let no_claim = json!({"groups": null});
+        stage.provider.say(|says| says.in_userinfo = no_claim);
+        let pages = stage.signed_in().await;
+        stage.pass(60);
+        assert!(is_in(&pages).await);
+        stage.provider.say(|says| {
+            (says.in_id_token, says.is_forged) = (in_id_token.clone(), is_forged);
+            if let Some(kid) = kid {
+                says.head["kid"] = kid.into();
+            }
+        });
+        stage.pass(60);
+        assert!(!is_in(&pages).await, "{in_id_token} {is_forged} {kid:?}");
+    }
+}
+
+#[tokio::test]
 async fn many_requests_look_once() {
     let stage = Stage::set().await;
     stage

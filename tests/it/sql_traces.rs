@@ -17,11 +17,13 @@ use crate::support::sql::{intruder, open, run};
 use crate::support::traces::tools;
 
 async fn count(url: &str) -> i64 {
+    counted(url, "mcp_traces").await
+}
+
+async fn counted(url: &str, table: &str) -> i64 {
     let mut connection = intruder(url).await;
-    let row = sqlx::query("SELECT COUNT(*) FROM mcp_traces")
-        .fetch_one(&mut connection)
-        .await
-        .unwrap();
+    let count = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+    let row = sqlx::query(count).fetch_one(&mut connection).await.unwrap();
     row.try_get(0).unwrap()
 }
 
@@ -212,6 +214,7 @@ async fn the_oldest_go_by_age_and_by_number() {
             .is_some()
     );
     let kept = count(&url).await;
+    assert_eq!(counted(&url, "mcp_trace_names").await, kept);
     assert!((10_000..=10_501).contains(&kept), "{kept}");
     let latest = listed(&registry).await;
     assert_eq!(latest[0].started_at, trace(10 + 22 * 500 - 1).started_at);
@@ -239,4 +242,50 @@ async fn a_record_that_cannot_be_read_is_left_out_of_lists() {
             .await
             .is_err()
     );
+}
+
+/// A figure, not a test: `cargo test --all-features -p mcp-layer-tests --test it -- --ignored
+/// --nocapture lists_of_a_million`; three minutes.
+#[tokio::test]
+#[ignore = "a figure"]
+async fn lists_of_a_million_exchanges_take_milliseconds() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    registry.record(&Arc::new(trace(1)));
+    registry.flush_traces().await;
+    let mut connection = intruder(&url).await;
+    for statement in [
+        "CREATE TABLE made AS WITH RECURSIVE n(n) AS
+             (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 1000000)
+         SELECT printf('%012x', 1700000000000 + n) || lower(hex(randomblob(10))) AS id,
+             'org-' || (n % 100) AS organization FROM n",
+        "INSERT INTO mcp_traces SELECT made.id, made.organization, '', '', '', '', record, '',
+             sealed_by, randomblob(700) FROM made, (SELECT record, sealed_by FROM mcp_traces)",
+        "INSERT INTO mcp_trace_names SELECT made.organization, made.id, project, model, outcome, 0,
+             servers, made.id || search || made.id FROM made,
+             (SELECT project, model, outcome, servers, search FROM mcp_trace_names)",
+        "DROP TABLE made",
+    ] {
+        run(&mut connection, statement).await;
+    }
+    let asked: [(&str, fn(&mut TraceFilter)); 4] = [
+        ("all", |_| ()),
+        ("a text", |filter| filter.text = Some("nobody".to_owned())),
+        ("a server", |filter| {
+            filter.server = Some("nowhere".to_owned())
+        }),
+        ("failed", |filter| filter.failed_tools = true),
+    ];
+    for (name, ask) in asked {
+        let mut filter = TraceFilter::default();
+        ask(&mut filter);
+        for _ in 0..3 {
+            let begun = std::time::Instant::now();
+            let page = TracePage::default();
+            let listing = TraceStore::list(&registry, "org-7", &filter, &page);
+            let found = listing.await.unwrap().traces.len();
+            println!("{name}: {found} in {:?}", begun.elapsed());
+        }
+    }
 }

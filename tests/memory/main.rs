@@ -321,7 +321,7 @@ async fn a_turn_that_goes_back_is_written_with_its_images_once_and_read_without_
     let turns = vec![turn(1), completion(&["lookup"]), turn(0)];
     let gallery = Gallery::new(Form::Whole, 1, IMAGES);
     let scene = Scene::new(gallery, kept, turns).await;
-    for number in 0..3 {
+    for number in 0..4 {
         let asked = user(&number.to_string());
         let (answer, back) = scene.counted(json!([asked])).await;
         let message = &answer["choices"][0]["message"];
@@ -331,6 +331,10 @@ async fn a_turn_that_goes_back_is_written_with_its_images_once_and_read_without_
         assert_eq!(answer["choices"][0]["message"]["content"], "seen");
         let (back, on) = (copies(back), copies(on));
         println!("goes back: {back:.2} copies, goes on: {on:.2}");
+        // The first lists the tools and opens the connection.
+        if number == 0 {
+            continue;
+        }
         // The journal of the round, what the model was shown, and the text of the turn, which a store has
         // as a copy of what was written.
         assert!(back < 4.1 && on < 0.1);

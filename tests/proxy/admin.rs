@@ -216,10 +216,14 @@ async fn projects_are_known_from_keys_and_a_callers_key_opens_nothing() {
         let url = format!("{}{path}", proxy.operators);
         let request = proxy.client.request(method.clone(), url);
         let refused = request.bearer_auth(API_KEY).send().await.unwrap();
-        assert_eq!(
-            refused.status(),
-            StatusCode::UNAUTHORIZED,
-            "{method} {path}"
+        // There are more routes than an address may be wrong in a minute; who is right never has to wait.
+        let status = refused.status();
+        assert!(
+            matches!(
+                status,
+                StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS
+            ),
+            "{method} {path}: {status}"
         );
     }
     // And the operator's token is none of a caller's.

@@ -237,7 +237,11 @@ async fn a_collector_gets_the_spans_also_those_of_the_last_moment() {
         stopped.elapsed() < Duration::from_secs(4),
         "it waits for no batch"
     );
-    let body = sent.recv().await.unwrap();
+    // On a slow machine a batch may have gone out before.
+    let mut body = sent.recv().await.unwrap().to_vec();
+    while let Ok(more) = sent.try_recv() {
+        body.extend_from_slice(&more);
+    }
     // What is in it is for the interop suite to decode.
     let contains = |text: &str| body.windows(text.len()).any(|part| part == text.as_bytes());
     assert!(contains("mcp-layer-proxy") && contains("http.request.method"));

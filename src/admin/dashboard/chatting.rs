@@ -12,14 +12,14 @@ use axum::{
     extract::{FromRef, RawQuery, State},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header::CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
 use http_body_util::{BodyExt, Limited};
-use serde_json::Value;
-use url::form_urlencoded;
+use serde_json::{Value, json};
 
 use super::{
     super::{
         answer::Answer,
+        audit::Change,
         callers_url::CallersUrl,
         chat::Chat,
         clock::Clock,
@@ -30,7 +30,6 @@ use super::{
         overview::{Asked as Range, Overviews, range, ranked},
         parts::Parts,
         projects::Projects,
-        time::rfc3339,
     },
     form::Form,
     page::{Frame, Section, page},
@@ -41,8 +40,11 @@ use super::{
 use crate::{
     project::Project,
     registry::{Filter, Page},
+    trace::TraceId,
 };
 
+/// Tells the page, and nobody else, which trace is that of the answer.
+const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
 /// The most that is read of an answer: a model writes less.
 const ANSWER: usize = 4 << 20;
 /// The most characters of it that are shown.
@@ -116,7 +118,7 @@ struct Outcome {
     calls: Vec<CallRow>,
     took: String,
     tokens: Option<u64>,
-    traces: String,
+    trace: Option<String>,
 }
 
 struct CallRow {
@@ -150,8 +152,8 @@ pub(super) async fn run(State(pages): State<ChatPages>, form: Bytes) -> Answer {
     };
     let began = pages.clock.now();
     let answer = ask(chat, &pages.store, &content.asked, false).await?;
-    let outcome = Outcome::read(answer, &content.asked, (began, pages.clock.now())).await?;
-    content.outcome = Some(outcome);
+    let took = pages.clock.now().duration_since(began).unwrap_or_default();
+    content.outcome = Some(Outcome::read(answer, took).await?);
     page(StatusCode::OK, &content)
 }
 
@@ -168,14 +170,18 @@ pub(super) async fn stream(
     let chat = chat.ok_or_else(absent)?;
     let answer = ask(&chat, &store, &asked, true).await?;
     let kind = answer.headers().get(CONTENT_TYPE).cloned();
+    let trace = answer.headers().get(&TRACE).cloned();
     let mut response = (answer.status(), answer.into_body()).into_response();
-    // Of the headers of a model's service only this one is ours to repeat.
-    if let Some(kind) = kind {
-        response.headers_mut().insert(CONTENT_TYPE, kind);
+    // Of the headers of a model's service only its type is ours to repeat.
+    for (name, value) in [(CONTENT_TYPE, kind), (TRACE, trace)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value);
+        }
     }
     Ok(response)
 }
 
+/// Asks, once the audit says so; the answer has the header [`TRACE`].
 async fn ask(
     chat: &Chat,
     store: &OrganizationStore,
@@ -183,17 +189,25 @@ async fn ask(
     is_streamed: bool,
 ) -> Result<Response<Body>, Fault> {
     let project = Project::new(&*asked.project).with_organization(store.organization().clone());
-    tracing::info!(
-        action = "chat",
-        project = asked.project,
-        "an operator tries a chat"
-    );
+    let id = TraceId::new(SystemTime::now());
+    // What is said is in the trace, if anywhere.
+    let change = Change::new("chat.ask", &asked.model).after(&json!({
+        "servers": asked.servers,
+        "project": asked.project,
+        "trace": id,
+    }));
     let body = asked.body(is_streamed).to_string();
-    let answer = chat.ask(project, body.into()).await;
-    answer.map_err(|error| {
-        tracing::warn!(%error, "the model's service did not answer a chat");
-        Fault::new(Code::ServerInactive, "the model's service did not answer")
-    })
+    let answer = store.audit().around(change, async {
+        let answer = chat.ask(project, body.into(), id).await;
+        answer.map_err(|error| {
+            tracing::warn!(%error, "the model's service did not answer a chat");
+            Fault::new(Code::ServerInactive, "the model's service did not answer")
+        })
+    });
+    let mut answer = answer.await?;
+    let id = HeaderValue::try_from(id.to_string());
+    answer.headers_mut().extend(id.map(|id| (TRACE, id)));
+    Ok(answer)
 }
 
 fn absent() -> Fault {
@@ -302,11 +316,9 @@ impl Asked {
 }
 
 impl Outcome {
-    async fn read(
-        answer: Response<Body>,
-        asked: &Asked,
-        (began, now): (SystemTime, SystemTime),
-    ) -> Result<Self, Fault> {
+    async fn read(answer: Response<Body>, took: Duration) -> Result<Self, Fault> {
+        let trace = answer.headers().get(&TRACE);
+        let trace = trace.and_then(|id| id.to_str().ok().map(str::to_owned));
         let body = Limited::new(answer.into_body(), ANSWER).collect().await;
         let body = body.map_err(|_| {
             Fault::new(
@@ -323,23 +335,18 @@ impl Outcome {
         let calls = calls.into_iter().flatten().take(CALLS).map(|call| CallRow {
             server: Shown::short(call["server"].as_str().unwrap_or("–"), 60),
             tool: Shown::short(call["tool"].as_str().unwrap_or("–"), 100),
-            took: span(std::time::Duration::from_millis(
+            took: span(Duration::from_millis(
                 call["duration_ms"].as_u64().unwrap_or_default(),
             )),
             is_error: call["is_error"] == true,
         });
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        let query = query
-            .append_pair("project", &asked.project)
-            .append_pair("from", &rfc3339(began))
-            .finish();
         Ok(Self {
             answer: content.map(|text| Shown::short(text, SHOWN)),
             error: error.map(|text| Shown::short(&sentence(text), SHOWN)),
             calls: calls.collect(),
-            took: span(now.duration_since(began).unwrap_or_default()),
+            took: span(took),
             tokens: body["usage"]["total_tokens"].as_u64(),
-            traces: format!("/traces?{query}"),
+            trace,
         })
     }
 }

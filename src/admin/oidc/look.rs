@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use secrecy::ExposeSecret;
 
-use super::{identity::Grant, provider::Provider};
+use super::{
+    identity::Grant,
+    provider::{Provider, Unverified},
+};
 use crate::{
     admin::role::Role,
     oauth::{
@@ -68,7 +71,14 @@ impl Provider {
         grant.refresh_token = tokens.refresh_token.or(grant.refresh_token.take());
         if let Some(id_token) = &tokens.id_token {
             let id_token = id_token.expose_secret();
-            let claims = self.verify(&openid, id_token, None, now).await?;
+            let claims = match self.verify(&openid, id_token, None, now).await {
+                Ok(claims) => claims,
+                Err(Unverified::Token(error)) => {
+                    tracing::warn!(%error, "a provider gives an ID token that is not what it has to be");
+                    return Ok(None);
+                }
+                Err(Unverified::Keys(error)) => return Err(error),
+            };
             // Section 12.2: it must be the same person.
             if claims.text("sub") != Some(&*grant.subject) {
                 return Ok(None);

@@ -40,6 +40,22 @@ struct KnownProvider {
     asked_at: Option<SystemTime>,
 }
 
+/// The reason why an ID token is not taken.
+pub(super) enum Unverified {
+    /// It fails its checks.
+    Token(oauth::Error),
+    /// The keys to check it with cannot be had now.
+    Keys(oauth::Error),
+}
+
+impl From<Unverified> for oauth::Error {
+    fn from(unverified: Unverified) -> Self {
+        match unverified {
+            Unverified::Token(error) | Unverified::Keys(error) => error,
+        }
+    }
+}
+
 impl Provider {
     pub(in super::super) fn new(oidc: Oidc) -> Self {
         Self {
@@ -91,37 +107,47 @@ impl Provider {
     }
 
     /// Reads an ID token; a key that is not known is looked for once a minute.
+    ///
+    /// # Errors
+    /// [`Unverified::Token`] if it is not what it has to be, and [`Unverified::Keys`] if that cannot be
+    /// found out now.
     pub(super) async fn verify(
         &self,
         openid: &OpenId,
         token: &str,
         nonce: Option<&str>,
         now: SystemTime,
-    ) -> Result<Claims, oauth::Error> {
+    ) -> Result<Claims, Unverified> {
         let expected = Expected {
             issuer: &openid.issuer,
             client_id: &self.oidc.client_id,
             nonce,
             now,
         };
+        let mut is_new = false;
         for oldest in [FRESH, KEYS_AGAIN] {
-            let keys = self.keys(openid, now, oldest).await?;
+            let keys = self.keys(openid, now, oldest).await;
+            let (keys, at) = keys.map_err(Unverified::Keys)?;
             match Claims::verify(token, &keys, &expected) {
                 Ok(claims) => return Ok(claims),
-                Err(Wrong::Token(error)) => return Err(error),
-                Err(Wrong::Key) => {}
+                Err(Wrong::Token(error)) => return Err(Unverified::Token(error)),
+                Err(Wrong::Key) => is_new = at == now,
             }
         }
-        Err(Wrong::no_key())
+        // A list that is a little older may lack a key that there is by now.
+        Err(match is_new {
+            true => Unverified::Token(Wrong::no_key()),
+            false => Unverified::Keys(Wrong::no_key()),
+        })
     }
 
-    /// The keys, fetched again if they are as old as this.
+    /// The keys, fetched again if they are as old as this, and when they were fetched.
     async fn keys(
         &self,
         openid: &OpenId,
         now: SystemTime,
         oldest: Duration,
-    ) -> Result<Arc<Keys>, oauth::Error> {
+    ) -> Result<(Arc<Keys>, SystemTime), oauth::Error> {
         {
             let mut known = self.known();
             if let Some((keys, at)) = &known.keys {
@@ -129,14 +155,14 @@ impl Provider {
                 let is_asked = asked_at.is_some_and(|asked| is_within(asked, now, KEYS_AGAIN));
                 let is_fresh = is_within(*at, now, FRESH);
                 if is_within(*at, now, oldest) || is_asked && is_fresh {
-                    return Ok(keys.clone());
+                    return Ok((keys.clone(), *at));
                 }
             }
             known.asked_at = Some(now);
         }
         let keys = Arc::new(Keys::fetch(&self.oidc.http, &openid.jwks_uri).await?);
         self.known().keys = Some((keys.clone(), now));
-        Ok(keys)
+        Ok((keys, now))
     }
 }
 

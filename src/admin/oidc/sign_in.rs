@@ -77,9 +77,8 @@ impl Provider {
         let tokens = oauth::exchange(&self.oidc.http, &request, code, &verifier).await?;
         let id_token = tokens.id_token.as_ref().ok_or(Refusal::NoIdToken)?;
         let nonce = Some(&*pending.nonce);
-        let claims = self
-            .verify(&openid, id_token.expose_secret(), nonce, now)
-            .await?;
+        let verified = self.verify(&openid, id_token.expose_secret(), nonce, now);
+        let claims = verified.await.map_err(oauth::Error::from)?;
         self.admitted(&openid, claims, tokens).await
     }
 

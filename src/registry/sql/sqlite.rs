@@ -35,12 +35,17 @@ const DIALECT: Dialect = Dialect {
     is_pooled: false,
     has_schema: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'mcp_schema'",
     lock_schema: None,
-    // A strict table takes no value of another type, which would make a row unreadable.
+    // A strict table takes no value of another type, which would make a row unreadable. One without
+    // row ids has its rows in the order of its key, so that those of an organization are together.
     words: &[
         ("BYTEA", "BLOB"),
         (" COLLATE \"C\"", ""),
         ("BIGINT", "INTEGER"),
         ("\n);", "\n) STRICT;"),
+        (
+            "\n) /* in the order of its key */;",
+            "\n) STRICT, WITHOUT ROWID;",
+        ),
     ],
     clock: None,
     texts: "json_each($2)",

@@ -46,15 +46,17 @@ impl TraceStore for SqlRegistry {
             let text = filter.wanted_text().unwrap_or_default();
             let rows = self.shared.database.in_time(async {
                 // What is not asked for is empty. A name is in a list if there is something to be taken
-                // out of it.
-                let rows = sql("SELECT id, record FROM mcp_traces
-                 WHERE organization = $1 AND ($2 = '' OR id < $2)
-                   AND ($3 = '' OR '=' || project = $3) AND ($4 = '' OR '=' || model = $4)
-                   AND ($5 = '' OR '=' || outcome = $5)
-                   AND ($6 = '' OR replace(servers, $6, '') <> servers)
-                   AND ($7 = '' OR replace(search, $7, '') <> search)
-                   AND ($8 = 0 OR failed_calls > 0) AND id >= $9
-                 ORDER BY id DESC LIMIT $10")
+                // out of it. The records are looked up once it is known which ones.
+                let rows = sql("SELECT t.id, t.record FROM (
+                     SELECT id FROM mcp_trace_names
+                     WHERE organization = $1 AND ($2 = '' OR id < $2)
+                       AND ($3 = '' OR '=' || project = $3) AND ($4 = '' OR '=' || model = $4)
+                       AND ($5 = '' OR '=' || outcome = $5)
+                       AND ($6 = '' OR replace(servers, $6, '') <> servers)
+                       AND ($7 = '' OR replace(search, $7, '') <> search)
+                       AND ($8 = 0 OR failed_calls > 0) AND id >= $9
+                     ORDER BY id DESC LIMIT $10) AS found
+                 JOIN mcp_traces AS t ON t.id = found.id ORDER BY t.id DESC")
                 .bind(organization)
                 .bind(before)
                 .bind(wanted(&filter.project))

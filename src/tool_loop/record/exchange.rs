@@ -82,10 +82,11 @@ pub(super) struct State {
 
 impl Record {
     /// Begins the record of a request for `model`, which a project makes with these tokens of its
-    /// caller's.
+    /// caller's; under `id`, if the caller has chosen one.
     pub(crate) fn begin<'a>(
         gateway: &Arc<Gateway>,
         (project, tokens): (&Project, &CallerTokens),
+        id: Option<TraceId>,
         model: Option<&str>,
         servers: impl IntoIterator<Item = &'a str>,
     ) -> Self {
@@ -104,7 +105,7 @@ impl Record {
             let now = SystemTime::now();
             Audience {
                 gateway: gateway.clone(),
-                id: TraceId::new(now),
+                id: id.unwrap_or_else(|| TraceId::new(now)),
                 started_at: now,
             }
         });

@@ -76,7 +76,10 @@ impl OperatorSessionStore for OperatorSessions {
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let mut kept = self.kept();
-            if kept.iter().any(|other| is(other, &session.organization, &session.id)) {
+            if kept
+                .iter()
+                .any(|other| is(other, &session.organization, &session.id))
+            {
                 return Err(Error::invalid("id", "is that of another session"));
             }
             kept.push(session.clone());

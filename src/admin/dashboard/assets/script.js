@@ -199,7 +199,6 @@ if (chat && "TextDecoderStream" in window) {
 
   chat.addEventListener("submit", async (event) => {
     event.preventDefault();
-    // A minute earlier where its trace is looked for: two clocks differ.
     const began = new Date();
     const button = chat.querySelector("button[type=submit]");
     const form = new URLSearchParams(new FormData(chat));
@@ -211,10 +210,10 @@ if (chat && "TextDecoderStream" in window) {
     live.scrollIntoView({ block: "nearest" });
     button.disabled = true;
     try {
-      await read(await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } }));
+      const answer = await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } });
+      await read(answer);
       const trace = document.createElement("a");
-      const query = new URLSearchParams({ project: form.get("project") || "default", from: new Date(began - 60_000).toISOString() });
-      trace.href = `${chat.dataset.chatTraces}?${query}`;
+      trace.href = `${chat.dataset.chatTraces}/${answer.headers.get("x-trace-id")}`;
       trace.textContent = "See its trace";
       part("state").replaceChildren(`in ${((new Date() - began) / 1000).toFixed(1)} s · `, trace);
     } catch (error) {
