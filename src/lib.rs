@@ -99,8 +99,6 @@ mod sniff;
 
 #[cfg(feature = "admin")]
 mod explain;
-#[cfg(feature = "admin")]
-mod tool_caller;
 
 mod tool_loop;
 
@@ -165,6 +163,8 @@ mod unseen;
 mod url_keys;
 mod within;
 
+#[cfg(feature = "admin")]
+pub use self::explain::Explainer;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,
@@ -183,14 +183,12 @@ pub use self::{
     schema_dialect::SchemaDialect,
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
-    service::{McpService, OptedIn, ResponseFuture},
+    service::{McpService, ResponseFuture},
     settings::{Limits, OnMaxRounds, OwnTools, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,
 };
-#[cfg(feature = "admin")]
-pub use self::{explain::Explainer, tool_caller::ToolCaller};
 
 /// Crates whose types the interface names, in the versions that it means.
 pub use {bytes, http, http_body, url};

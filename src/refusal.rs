@@ -105,6 +105,7 @@ impl Refusal {
         self
     }
 
+    #[cfg(test)]
     pub(crate) fn param(&self) -> Option<&str> {
         self.param.as_deref()
     }

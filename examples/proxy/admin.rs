@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::StatusCode;
 use mcp_layer::{
     Connections,
-    admin::{self, Admin, ClientAddress},
+    admin::{self, Admin},
     registry::Store,
     secret::SecretString,
 };
@@ -22,13 +22,11 @@ use url::{Host, Position, Url};
 
 use crate::{
     answer::AnswerBody,
-    config::{Invalid, KEYLESS_UPSTREAM},
+    auth::Keys,
+    config::Invalid,
     database::OpenDatabase,
     incoming::App,
-    keys::Keys,
     log::Unlogged,
-    places::Trusted,
-    request_id::RequestId,
     secrets::Named,
     server::{self, Draining},
     watch::Watch,
@@ -125,13 +123,12 @@ impl Side {
         }))
     }
 
-    /// Creates the interface over `store`; `connections` are the layer's. Keys of callers can be made
-    /// if they `may_be`.
+    /// Creates the interface over `store`; `connections` are the layer's.
     pub fn admin(
         &self,
         store: Arc<dyn Store>,
         connections: Connections,
-        (callers, may_be): (Keys, bool),
+        callers: &Keys,
         database: Option<OpenDatabase>,
     ) -> Result<Admin, Invalid> {
         let token = match &self.token {
@@ -145,11 +142,7 @@ impl Side {
                     "{key}: {error}; `openssl rand -hex 16` generates one"
                 ))
             })?
-            .with_projects((!callers.are_wanted()).then_some("default"))
-            .with_api_keys(callers);
-        if !may_be {
-            admin = admin.without_new_api_keys(KEYLESS_UPSTREAM);
-        }
+            .with_projects(callers.projects());
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());
         }
@@ -167,38 +160,17 @@ impl Side {
 }
 
 /// Builds the operator's side: the router with its layers, from the inside to the outside.
-pub fn app(admin: Admin, draining: Draining, trusted: Trusted) -> App {
+pub fn app(admin: Admin, draining: Draining) -> App {
     let app = admin::router(admin)
         .layer(map_response(quieted))
         .layer(from_fn_with_state(draining, turn_away));
     Arc::new(move |mut request, from| {
-        let id = RequestId::of(request.headers_mut());
-        let from = ClientAddress(trusted.caller(request.headers(), from.0));
-        let watch = Watch::new(&request, from, &id, Span::none());
+        let watch = Watch::new(&request, Span::none());
         request.extensions_mut().insert(from);
         let answering = app.clone().call(request);
         let answering = answering.map(|Ok(answer)| answer.map(AnswerBody::operators));
-        let answering = watch.over(answering).map(|mut answer| {
-            id.mark(&mut answer);
-            Ok(answer)
-        });
-        Box::pin(answering)
+        Box::pin(watch.over(answering).map(Ok))
     })
-}
-
-/// Builds the listener of metrics alone: nobody looks at who asks, and nothing is logged of it.
-pub fn metrics_app(admin: Admin) -> App {
-    let app = admin::metrics_router(admin);
-    Arc::new(move |request, _| {
-        let answering = app.clone().call(request);
-        Box::pin(answering.map(|Ok(answer)| Ok(answer.map(AnswerBody::operators))))
-    })
-}
-
-/// Creates the interface for the metrics of `store` where there is no operator's side: nobody has its
-/// token.
-pub fn nobodys(store: Arc<dyn Store>, connections: Connections) -> Result<Admin, Invalid> {
-    Admin::new(store, connections, random()?.into()).map_err(Invalid::new)
 }
 
 /// Refuses new requests while the proxy is stopping.

@@ -17,14 +17,14 @@ use super::{
     peer::{CachedList, Peer},
     pool::Pool,
     reason::NotListed,
-    watch::{Effect, Watch, note_failure},
+    watch::{Watch, note_failure},
 };
 use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{self, ToolList},
     offer::{Instructions, Offers},
-    registry::{Server, Stage},
+    registry::Server,
 };
 
 /// The longest wait for the list of a server that said that its tools have changed; after it the old
@@ -65,21 +65,10 @@ impl Lists {
         server: &Server,
         tokens: &CallerTokens,
     ) -> Result<Arc<CachedList>, Inactive> {
-        let access = match self.credentials.of(server, tokens).await {
-            Ok(access) => access,
-            Err(reason) => {
-                let failure = NotListed::unauthorized(reason, self.credentials.said(server));
-                self.unauthorized(server, &failure).await;
-                return Err(failure.reason);
-            }
-        };
+        let access = self.credentials.of(server, tokens).await?;
         let peer = self.pool.peer(server, &access)?;
         peer.use_now();
         let is_own = access.payer.is_none();
-        if is_own && self.pool.peers(server).authorized() {
-            // Operators are told of it by the next listing.
-            peer.expire_list();
-        }
         let list = self.current(server, access, &peer).await?;
         if is_own {
             self.listeners.listen(&peer);
@@ -146,11 +135,10 @@ impl Lists {
                 Ok(access) => access,
                 Err(reason) => {
                     let failure = NotListed::unauthorized(reason, lists.credentials.said(&server));
-                    lists.unauthorized(&server, &failure).await;
+                    lists.note_failure(&server, &failure).await;
                     return Err(failure.reason);
                 }
             };
-            lists.pool.peers(&server).authorized();
             let peer = lists.pool.peer(&server, &access)?;
             lists.look(&server, &peer, access).await
         });
@@ -240,36 +228,17 @@ impl Lists {
             // What one caller's token meets is no news of the server.
             None => self.pool.peers(server).set_detail(detail.clone()),
         }
-        // A server that does not answer one caller answers none; what it says to a token is the
-        // token's affair.
-        let is_callers = access.payer.is_some() && failure.stage != Stage::Connect;
-        let effect = match peer.list().is_some() || is_callers {
-            true => Effect::Counted,
-            false => Effect::Refused,
-        };
-        self.note_failure(server, failure, effect).await;
+        self.note_failure(server, failure).await;
     }
 
-    /// Notes, once for a reason, that there is no credential for `server`.
-    async fn unauthorized(&self, server: &Server, failure: &NotListed) {
-        let is_news = || {
-            self.pool
-                .peers(server)
-                .unauthorized(server, &failure.reason)
-        };
-        if !failure.reason.is_callers() && is_news() {
-            self.note_failure(server, failure, Effect::Refused).await;
-        }
-    }
-
-    async fn note_failure(&self, server: &Server, failure: &NotListed, effect: Effect) {
+    async fn note_failure(&self, server: &Server, failure: &NotListed) {
         let NotListed {
             stage,
             reason,
             detail,
         } = failure;
         let detail = detail.as_deref();
-        note_failure(self.watch.as_ref(), server, *stage, reason, detail, effect).await;
+        note_failure(self.watch.as_ref(), server, *stage, reason, detail).await;
     }
 
     /// Lists a server's tools; once more with a renewed token if the first one was refused.

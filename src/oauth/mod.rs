@@ -81,9 +81,6 @@ mod server;
 mod challenge;
 mod search;
 
-#[cfg(feature = "admin")]
-pub(crate) mod openid;
-
 mod http;
 mod said;
 

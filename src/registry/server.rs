@@ -107,18 +107,15 @@ impl Server {
     /// [`Error::Invalid`] for a name that is not a slug, and for a URL that is not absolute with
     /// the scheme `http` or `https`, or that contains a user, a password or a fragment.
     pub fn new(name: &str, url: &str) -> Result<Self, Error> {
-        Ok(Self::of(parse_name(name)?, parse_url(url)?))
-    }
-
-    /// The server of this name at this URL, which have been checked.
-    pub(super) fn of(name: ServerName, url: Url) -> Self {
-        Self {
+        Ok(Self {
             id: ServerId::random(),
             organization: "default".into(),
-            name,
+            name: name
+                .parse()
+                .map_err(|e| Error::invalid("name", format!("{e}")))?,
             display_name: None,
             description: None,
-            url,
+            url: parse_url(url)?,
             transport: Transport::default(),
             projects: Projects::All,
             auth: Auth::None,
@@ -137,7 +134,7 @@ impl Server {
             created_at: None,
             updated_at: None,
             version: 1,
-        }
+        })
     }
 
     /// The name for people: the display name, or else the slug.
@@ -302,14 +299,7 @@ pub(crate) fn is_call_time(time: Duration) -> bool {
     time.subsec_nanos() == 0 && (1..=86_400).contains(&time.as_secs())
 }
 
-/// Reads a server's name.
-pub(super) fn parse_name(text: &str) -> Result<ServerName, Error> {
-    text.parse()
-        .map_err(|error| Error::invalid("name", format!("{error}")))
-}
-
-/// Reads a server's URL.
-pub(super) fn parse_url(text: &str) -> Result<Url, Error> {
+fn parse_url(text: &str) -> Result<Url, Error> {
     let url: Url = text
         .parse()
         .map_err(|_| Error::invalid("url", "not an absolute URL"))?;

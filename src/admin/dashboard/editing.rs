@@ -10,9 +10,7 @@ use http::StatusCode;
 use super::{
     super::{
         answer::{Answer, Named},
-        callers_url::CallersUrl,
-        declared::Declared,
-        fault::{Code, Fault, Faults},
+        fault::{Code, Fault},
         outside::Outside,
         view::entered,
     },
@@ -41,7 +39,6 @@ pub(super) struct Top {
     pub(super) display: Shown,
     pub(super) status: StatusView,
     pub(super) is_declared: bool,
-    pub(super) declared: Declared,
     pub(super) auth: &'static str,
     /// The number of tools that wait to be accepted.
     pub(super) waiting: usize,
@@ -67,14 +64,11 @@ struct Edit {
     conflict: Option<Vec<Difference>>,
     saved: Option<When>,
     more_rows: bool,
-    /// Whether it was created just now.
-    is_new: bool,
-    try_command: String,
 }
 
 #[derive(Template)]
 #[template(path = "declared.html")]
-struct DeclaredPage {
+struct Declared {
     frame: Frame,
     top: Top,
     fields: Fields,
@@ -102,7 +96,6 @@ pub(super) async fn edit(
     let query = Form::parse(query.as_bytes())?;
     let mut content = content(&pages, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
-    content.is_new = query.text("done") == "created";
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
@@ -127,10 +120,10 @@ pub(super) async fn save(
     read_switches(&form, &mut given);
     let saved = match pages.records.change(&given, &server).await {
         Ok(saved) => saved,
-        Err(faults) if faults.as_first().code() == Code::StaleVersion => {
+        Err(fault) if fault.code() == Code::StaleVersion => {
             return conflict(&pages, &name, given, &outside).await;
         }
-        Err(faults) => return wrong(&pages, &server, &given, &outside, faults).await,
+        Err(fault) => return wrong(&pages, &server, &given, &outside, fault).await,
     };
     match form.text("go") {
         "more" => Ok(pages.to(&format!("/servers/{name}?more#headers-title"))),
@@ -147,9 +140,9 @@ async fn wrong(
     server: &Server,
     given: &Tree<'_>,
     outside: &Outside,
-    faults: impl Into<Faults>,
+    fault: Fault,
 ) -> Answer {
-    let content = content(pages, server, given, outside, Errors::of(faults)?).await?;
+    let content = content(pages, server, given, outside, Errors::of(fault)?).await?;
     page(status(&content.errors), &content)
 }
 
@@ -189,14 +182,12 @@ async fn content(
             .updated_at
             .map(|at| When::of(at, pages.statuses.now())),
         more_rows: false,
-        is_new: false,
-        try_command: try_command(&pages.callers_url, server),
         errors,
     })
 }
 
 async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> Answer {
-    let content = DeclaredPage {
+    let content = Declared {
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
         fields: Fields::of(&entered(server), &Default::default()),
@@ -221,26 +212,10 @@ impl Top {
             display: Shown::of(server.display_name()),
             status: StatusView::of(server, &seen, pages.statuses.now()),
             is_declared: server.source == Source::File,
-            declared: pages.declared,
             auth: method(server.auth.kind()),
             waiting,
         })
     }
-}
-
-/// A command that asks a model to use `server`, for callers of its first project.
-fn try_command(gateway: &CallersUrl, server: &Server) -> String {
-    let name = &server.name;
-    format!(
-        r#"curl -s {gateway}/v1/chat/completions \
-  -H 'content-type: application/json' \
-  -H "authorization: Bearer $API_KEY" \
-  -d '{{
-    "model": "YOUR-MODEL",
-    "messages": [{{"role": "user", "content": "What can your tools do?"}}],
-    "mcp": {{"enabled": true, "servers": ["{name}"], "auto_execute_tools": true}}
-  }}'"#
-    )
 }
 
 /// The projects that are named; `None` for all.

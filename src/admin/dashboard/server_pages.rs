@@ -6,9 +6,8 @@ use axum::{extract::FromRef, response::Response};
 
 use super::{
     super::{
-        callers_url::CallersUrl, declared::Declared, fault::Fault, hosts::Hosts, oauth::Flows,
-        organization::OrganizationStore, parts::Parts, projects::Projects, records::Records,
-        statuses::Statuses, tools::Tools,
+        fault::Fault, hosts::Hosts, oauth::Flows, organization::OrganizationStore, parts::Parts,
+        projects::Projects, records::Records, statuses::Statuses, tools::Tools,
     },
     page::{Frame, Section, to},
 };
@@ -22,8 +21,6 @@ pub(super) struct ServerPages {
     pub(super) statuses: Statuses,
     pub(super) tools: Tools,
     pub(super) flows: Flows,
-    pub(super) declared: Declared,
-    pub(super) callers_url: CallersUrl,
     projects: Projects,
 }
 
@@ -36,8 +33,6 @@ impl FromRef<Parts> for ServerPages {
             statuses: parts.statuses.clone(),
             tools: parts.tools.clone(),
             flows: parts.flows.clone(),
-            declared: parts.declared,
-            callers_url: parts.callers_url.clone(),
             projects: parts.projects.clone(),
         }
     }

@@ -8,10 +8,6 @@
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
-//! - [`audit`] for [`AuditStore`](super::AuditStore)
-//! - [`operator_sessions`] for [`OperatorSessionStore`](super::OperatorSessionStore)
-//! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
-//! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -19,8 +15,7 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryApiKeys, MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels,
-//!     MemoryOperatorSessions, MemoryRegistry, MemoryTraces, conformance, overview,
+//!     MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry, MemoryTraces, conformance,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -31,10 +26,6 @@
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
-//! conformance::audit::all(async || MemoryAudit::default()).await;
-//! conformance::operator_sessions::all(async || MemoryOperatorSessions::default()).await;
-//! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
-//! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -44,14 +35,10 @@
     reason = "a clause that does not hold panics, and that is what it is for"
 )]
 
-pub mod api_keys;
-pub mod audit;
 pub mod credentials;
 pub mod exchanges;
 pub mod models;
 pub mod observations;
-pub mod operator_sessions;
-pub mod overview;
 pub mod reading;
 pub mod stores;
 pub mod traces;

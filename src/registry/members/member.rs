@@ -4,7 +4,6 @@ use std::ops::Deref;
 
 use super::{
     about::{About, Given, Kind},
-    faults::Faults,
     node::{Fault, Members, Node},
     secrets::{Secrets, Writer},
     tree::Tree,
@@ -22,7 +21,7 @@ pub(crate) struct Member<T: 'static> {
 }
 
 /// Reads a value into its field of `T`. The value is neither absent nor null.
-type Read<T> = fn(&mut T, &Node<'_>, &dyn Secrets) -> Result<(), Faults<Fault>>;
+type Read<T> = fn(&mut T, &Node<'_>, &dyn Secrets) -> Result<(), Fault>;
 /// Writes the field of `T` as a value; [`Tree::Null`] if it is not set.
 type Write<T> = for<'t> fn(&'t T, &Writer) -> Tree<'t>;
 
@@ -108,37 +107,25 @@ impl<T> Member<T> {
     }
 }
 
-/// Reads those members of `all` that are present into `of`, and returns what is wrong with them.
-pub(super) fn read_all<T: 'static>(
-    all: impl IntoIterator<Item = &'static Member<T>>,
+/// Reads those members of `all` that are present into `of`.
+pub(super) fn read_all<T>(
+    all: &[Member<T>],
     of: &mut T,
     members: &Members<'_>,
     secrets: &dyn Secrets,
-) -> Vec<Fault> {
-    let mut faults = Vec::new();
+) -> Result<(), Fault> {
     for member in all {
         let Some(at) = members.get(member.name) else {
             continue;
         };
-        if let Err(wrong) = read_one(member, of, &at, secrets) {
-            faults.extend(wrong);
+        // A field that nobody filled in.
+        if matches!(member.kind, Kind::Prose { .. }) && at.is_blank() {
+            continue;
         }
+        if member.is_reached {
+            secrets.reach(&at)?;
+        }
+        (member.read)(of, &at, secrets)?;
     }
-    faults
-}
-
-fn read_one<T>(
-    member: &Member<T>,
-    of: &mut T,
-    at: &Node<'_>,
-    secrets: &dyn Secrets,
-) -> Result<(), Faults<Fault>> {
-    // A field that nobody filled in.
-    if matches!(member.kind, Kind::Prose { .. }) && at.is_blank() {
-        return Ok(());
-    }
-    if member.is_reached {
-        secrets.reach(at)?;
-    }
-    (member.read)(of, at, secrets)
+    Ok(())
 }

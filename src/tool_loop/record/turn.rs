@@ -1,7 +1,5 @@
 //! A turn of the model in the record of its exchange.
 
-use std::borrow::Cow;
-
 use http::StatusCode;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -9,7 +7,6 @@ use tracing::{Span, field::Empty};
 
 use super::fields::{span_name, whole};
 use crate::{
-    json::Object,
     name::shortened,
     trace::{self, Outcome, Timing, TurnFact},
 };
@@ -29,8 +26,6 @@ pub(crate) struct TurnSummary<'a> {
     /// The usage, with the cost if it is known.
     pub(crate) usage: Option<&'a Map<String, Value>>,
     pub(crate) finish_reason: Option<&'a str>,
-    /// The assistant's message.
-    pub(crate) message: Option<&'a [u8]>,
 }
 
 impl TurnRecord {
@@ -79,13 +74,12 @@ impl TurnRecord {
         self,
         timing: Timing,
         summary: TurnSummary<'_>,
-        (failure, keeps_answer): (Option<Outcome>, bool),
+        failure: Option<Outcome>,
         log: impl FnOnce(TurnFact<&str>),
     ) {
         let tokens = |name| summary.usage.and_then(|usage| usage.get(name)?.as_u64());
         let model = summary.model.map(shortened);
         let finish_reason = summary.finish_reason.map(shortened);
-        let answer = summary.message.filter(|_| keeps_answer).and_then(said);
         let fact = TurnFact {
             timing,
             number: self.number,
@@ -95,7 +89,6 @@ impl TurnRecord {
             output_tokens: tokens("completion_tokens"),
             status: self.status,
             failure,
-            answer: answer.as_deref().map(Into::into),
         };
         if !self.span.is_disabled() {
             self.record(fact);
@@ -116,15 +109,4 @@ impl TurnRecord {
         span.record("error.type", error);
         span.record("otel.status_code", error.map(|_| "ERROR"));
     }
-}
-
-/// What an assistant's message says; its calls are steps of their own.
-fn said(message: &[u8]) -> Option<String> {
-    let message = Object::parse(std::str::from_utf8(message).ok()?).ok()?;
-    let content = message
-        .present("content")
-        .filter(|content| *content != "null")?;
-    let text = message.string("content");
-    let text = text.map_or_else(|| content.to_owned(), Cow::into_owned);
-    (!text.is_empty()).then_some(text)
 }

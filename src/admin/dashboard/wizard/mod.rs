@@ -3,7 +3,6 @@
 
 mod auth;
 mod discard;
-mod open;
 mod review;
 mod server;
 mod step;
@@ -11,7 +10,7 @@ mod tools;
 
 pub(super) use self::{
     auth::{auth, save_auth},
-    discard::{ask_to_discard, discard},
+    discard::discard,
     review::{finish, review},
     server::{begin, create, save_server, server},
     step::status,

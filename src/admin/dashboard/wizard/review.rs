@@ -15,7 +15,6 @@ use super::{
         server_pages::ServerPages,
         text::Shown,
     },
-    open::open,
     step::{Step, done, status, steps},
 };
 use crate::{
@@ -26,7 +25,7 @@ use crate::{
     registry::{Server, ToolPolicy, ToolSelection, members::method},
 };
 
-/// The longest wait for the status of a server that was just created, before its page is shown. A
+/// The longest wait for the status of a server that was just created, before the list is shown. A
 /// slower probe continues in the background.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -44,7 +43,6 @@ struct ReviewStep {
     tools: Option<Vec<(Shown, bool)>>,
     projects: Option<Vec<Shown>>,
     about: Option<Shown>,
-    open: Vec<(String, String)>,
 }
 
 /// `GET /servers/{name}/setup/review`
@@ -69,9 +67,10 @@ pub(in super::super) async fn finish(
     let finished = entered(&draft).with("draft", false);
     match pages.records.change(&finished, &draft).await {
         Ok(server) => {
-            // What is wrong is at the top of its page.
+            // What is wrong is in its row.
             let _ = timeout(LOOK, pages.tools.probe(&server)).await;
-            Ok(pages.to(&format!("/servers/{}?done=created", server.name)))
+            let place = format!("/servers?done=created&server={}", server.name);
+            Ok(pages.to(&place))
         }
         Err(fault) => review_step(&pages, &draft, Errors::of(fault)?).await,
     }
@@ -96,7 +95,6 @@ async fn review_step(pages: &ServerPages, draft: &Server, errors: Errors) -> Ans
         about: draft.description.as_deref().map(Shown::of),
         tools: tools.map(Iterator::collect),
         projects: named(&draft.projects),
-        open: open(draft),
         errors,
     };
     page(status(&content.errors), &content)
