@@ -21,8 +21,8 @@ pub(crate) struct Takes {
 }
 
 impl Takes {
-    /// What the model that is asked takes, by its name and an alias of it, unless its service has
-    /// refused media lately.
+    /// The media that the model of this request takes, by its name and an alias of it, unless its
+    /// service has refused media lately.
     pub(crate) fn of(gateway: &Gateway, asked: Asked<'_>, alias: Option<&str>) -> Self {
         let Some(name) = asked.model else {
             return Self::default();
