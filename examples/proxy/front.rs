@@ -14,9 +14,13 @@ use crate::{
     browser::Rules,
     caller_body::CallerBody,
     cors,
+    counts::Counts,
     incoming::App,
     otlp,
     paths::Paths,
+    places::Trusted,
+    ready::Ready,
+    request_id::RequestId,
     routes::{self, HEALTH, READY, SERVERS, Servers},
     server::{self, Draining},
     upstream::Upstream,
@@ -31,6 +35,10 @@ const MODEL: &str = "/v1/{*rest}";
 pub struct Front {
     pub rules: Rules,
     pub draining: Draining,
+    pub ready: Ready,
+    /// The load balancers that are believed what they tell of callers.
+    pub trusted: Trusted,
+    pub counts: Counts,
     pub door: Door,
     pub servers: Servers,
     pub paths: Paths,
@@ -81,10 +89,10 @@ impl Front {
     }
 
     /// Answers what is the proxy's own, and watches the rest.
-    async fn routed(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn routed(&self, mut request: Request<Incoming>, from: ClientAddress) -> Answer {
         let route = match request.uri().path() {
             HEALTH => return routes::health(request.method(), routes::healthz()),
-            READY => return routes::health(request.method(), routes::readyz(&self.draining)),
+            READY => return routes::health(request.method(), self.ready.answer().await),
             SERVERS => SERVERS,
             path if is_models(path) => MODEL,
             _ => return routes::not_found().into(),
@@ -93,8 +101,12 @@ impl Front {
             true => otlp::span(&request, route),
             false => Span::none(),
         };
-        let watch = Watch::new(&request, exported);
-        watch.over(self.served(request, from, route)).await
+        let id = RequestId::of(request.headers_mut());
+        let from = ClientAddress(self.trusted.caller(request.headers(), from.0));
+        let watch = Watch::new(&request, from, &id, exported).counted(self.counts.request());
+        let mut answer = watch.over(self.served(request, from, route)).await;
+        id.mark(&mut answer);
+        answer
     }
 
     async fn served(
@@ -108,8 +120,9 @@ impl Front {
             return server::turned_away(request).await.into();
         }
         // Both the model and the list of servers need the project.
-        let Some(caller) = self.door.admit(&mut request) else {
-            return self.door.refuse(from);
+        let caller = match self.door.admit(&mut request) {
+            Ok(caller) => caller,
+            Err(why) => return self.door.refuse(why, from),
         };
         if route == SERVERS {
             return self.servers.answer(&caller, &mut request).await;

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::{
+    audit::{Audit, Change},
+    fault::Fault,
+    view::entered,
+};
 use crate::{
     name::ServerName,
     registry::{
         Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId, ServerStore,
-        Store,
+        Source, Store,
     },
 };
 
 /// Servers that [`all`](OrganizationStore::all) reads at most: fifty pages, more than anybody has.
-const SERVERS: usize = 10_000;
+pub(super) const SERVERS: usize = 10_000;
 /// Servers in a page of such a look.
 pub(super) const PAGE: usize = 200;
 
@@ -22,14 +26,20 @@ pub(super) const PAGE: usize = 200;
 pub(super) struct OrganizationStore {
     store: Arc<dyn Store>,
     organization: Arc<str>,
+    audit: Audit,
 }
 
 impl OrganizationStore {
-    pub(super) fn new(store: Arc<dyn Store>, organization: Arc<str>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, organization: Arc<str>, audit: Audit) -> Self {
         Self {
             store,
             organization,
+            audit,
         }
+    }
+
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     pub(super) fn organization(&self) -> &Arc<str> {
@@ -62,15 +72,45 @@ impl OrganizationStore {
     }
 
     pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.store.insert(server).await
+        // What would be refused anyway is no news to the audit; the store has the last word.
+        match self.get(&server.name).await {
+            Err(Error::NotFound { .. }) => {}
+            Ok(found) if found.source == Source::File => {
+                let name = server.name;
+                return Err(Error::Declared { name });
+            }
+            Ok(_) => return Err(Error::Conflict { name: server.name }),
+            Err(error) => return Err(error),
+        }
+        let change = Change::new("server.create", &server.name).after(&entered(&server));
+        self.audit.around(change, self.store.insert(server)).await
     }
 
     pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.store.replace(server).await
+        let stored = self.get(&server.name).await?;
+        let (name, version) = (&server.name, stored.version);
+        if stored.source == Source::File {
+            let name = name.clone();
+            return Err(Error::Declared { name });
+        }
+        if version != server.version {
+            let name = name.clone();
+            return Err(Error::Stale { name, version });
+        }
+        let change = Change::new("server.update", name);
+        let change = change.before(&entered(&stored)).after(&entered(&server));
+        self.audit.around(change, self.store.replace(server)).await
     }
 
     pub(super) async fn remove(&self, name: &ServerName) -> Result<(), Error> {
-        self.store.remove(&self.organization, name).await
+        let stored = self.get(name).await?;
+        if stored.source == Source::File {
+            let name = name.clone();
+            return Err(Error::Declared { name });
+        }
+        let change = Change::new("server.remove", name).before(&entered(&stored));
+        let removing = self.store.remove(&self.organization, name);
+        self.audit.around(change, removing).await
     }
 
     /// All that was observed of `server`; nothing yet is an observation of nothing.

@@ -18,7 +18,7 @@ use super::{
     fault::Fault,
     organization::OrganizationStore,
 };
-use crate::registry::{self, Server};
+use crate::registry::{self, ApiKeyStore, Server};
 
 /// The age at which the menu is made anew; a project that is not in it can be typed.
 const FRESH: Duration = Duration::from_secs(10);
@@ -35,6 +35,8 @@ pub(super) struct Projects {
     store: OrganizationStore,
     /// The projects that are known without any server that names them.
     named: Arc<BTreeSet<String>>,
+    /// Keys of callers have projects, too.
+    keys: Option<Arc<dyn ApiKeyStore>>,
     menu: Arc<Mutex<Option<Menu>>>,
 }
 
@@ -45,9 +47,14 @@ struct Menu {
 }
 
 impl Projects {
-    pub(super) fn new(store: OrganizationStore, named: BTreeSet<String>) -> Self {
+    pub(super) fn new(
+        store: OrganizationStore,
+        named: BTreeSet<String>,
+        keys: Option<Arc<dyn ApiKeyStore>>,
+    ) -> Self {
         Self {
             store,
+            keys,
             named: Arc::new(named),
             menu: Arc::default(),
         }
@@ -56,12 +63,28 @@ impl Projects {
     /// All projects that are known now.
     pub(super) async fn all(&self) -> Result<BTreeSet<String>, Fault> {
         let mut projects = BTreeSet::clone(&self.named);
+        projects.extend(self.of_keys()?);
         for server in self.store.all().await? {
             if let registry::Projects::Only(named) = &server.projects {
                 projects.extend(named.iter().cloned());
             }
         }
         Ok(projects)
+    }
+
+    /// The projects of callers' keys.
+    fn of_keys(&self) -> Result<Vec<String>, Fault> {
+        let Some(store) = &self.keys else {
+            return Ok(Vec::new());
+        };
+        let organization = &**self.store.organization();
+        let declared = store.declared_api_keys(organization);
+        let stored = store.api_keys()?;
+        let stored = stored
+            .iter()
+            .filter(|key| key.project.organization() == organization);
+        let projects = declared.iter().chain(stored).map(|key| key.project.name());
+        Ok(projects.map(str::to_owned).collect())
     }
 
     /// All projects that were known a while ago, and those of what was saved here since.
@@ -86,6 +109,13 @@ impl Projects {
         let named = &server.projects;
         if let (registry::Projects::Only(named), Some(menu)) = (named, &mut *self.menu()) {
             Arc::make_mut(&mut menu.projects).extend(named.iter().cloned());
+        }
+    }
+
+    /// Adds the project of a key that was just made to the menu.
+    pub(super) fn note_named(&self, project: &str) {
+        if let Some(menu) = &mut *self.menu() {
+            Arc::make_mut(&mut menu.projects).insert(project.to_owned());
         }
     }
 

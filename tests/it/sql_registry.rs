@@ -76,9 +76,33 @@ async fn every_clause_of_a_credential_store_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_a_store_of_api_keys_holds() {
+    let databases = Databases::new();
+    conformance::api_keys::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_a_store_of_models_holds() {
     let databases = Databases::new();
     conformance::models::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_an_audit_store_holds() {
+    let databases = Databases::new();
+    conformance::audit::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_operators_sessions_holds() {
+    let databases = Databases::new();
+    conformance::operator_sessions::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_figures_holds() {
+    let databases = Databases::new();
+    conformance::overview::all(async || databases.fresh().await).await;
 }
 
 /// 50,000 in `tests/postgres`, where there is time.

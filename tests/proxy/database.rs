@@ -3,7 +3,7 @@
 use std::fs;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -46,6 +46,11 @@ impl Storage {
     pub fn config(&self, rest: &str) -> String {
         let Self { url, key_file, .. } = self;
         format!("database = {url:?}\nkey_file = {key_file:?}\n{LOCAL}{rest}")
+    }
+
+    /// The file of the database.
+    pub fn path(&self) -> PathBuf {
+        self.directory.0.join("proxy.db")
     }
 
     /// What another replica would do: the database, opened beside the proxy.

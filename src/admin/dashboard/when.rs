@@ -19,6 +19,17 @@ impl When {
         }
     }
 
+    /// A point in time that may be to come: how long until then, or how long ago.
+    pub(super) fn until(at: SystemTime, now: SystemTime) -> Self {
+        match at.duration_since(now) {
+            Ok(left) if !left.is_zero() => Self {
+                ago: ahead(left),
+                exact: rfc3339(at),
+            },
+            _ => Self::of(at, now),
+        }
+    }
+
     /// The day and the time of it, in UTC.
     pub(super) fn clock(&self) -> String {
         self.exact
@@ -40,6 +51,16 @@ fn ago(passed: Duration) -> String {
         HOUR..DAY => format!("{} h ago", seconds / HOUR),
         DAY..172_800 => "yesterday".to_owned(),
         _ => format!("{} days ago", seconds / DAY),
+    }
+}
+
+/// The time until something that is to come, rounded up: a day that has begun is a day.
+fn ahead(left: Duration) -> String {
+    let seconds = left.as_secs();
+    match seconds {
+        0..3600 => format!("in {} min", seconds / 60 + 1),
+        3600..172_800 => format!("in {} h", seconds.div_ceil(3600)),
+        _ => format!("in {} days", seconds.div_ceil(86_400)),
     }
 }
 
@@ -70,6 +91,16 @@ mod tests {
             (172_800, "2 days ago"),
         ] {
             assert_eq!(ago(Duration::from_secs(seconds)), said);
+        }
+        for (seconds, said) in [
+            (1, "in 1 min"),
+            (3599, "in 60 min"),
+            (3600, "in 1 h"),
+            (3601, "in 2 h"),
+            (172_800, "in 2 days"),
+            (7_776_000, "in 90 days"),
+        ] {
+            assert_eq!(ahead(Duration::from_secs(seconds)), said);
         }
         for (millis, said) in [
             (0, "< 1 ms"),

@@ -74,6 +74,8 @@ pub enum SqlFault {
     },
     /// The file is not a SQLite database.
     NotADatabase,
+    /// The file exists already, and a backup overwrites nothing.
+    Exists,
     /// The file can be read but not written.
     ReadOnly,
     /// Another process keeps the file locked.
@@ -155,6 +157,7 @@ impl fmt::Display for SqlFault {
                  run chmod 600 on it"
             ),
             Self::NotADatabase => f.write_str("is not a SQLite database"),
+            Self::Exists => f.write_str("exists already; a backup overwrites nothing"),
             Self::ReadOnly => f.write_str("cannot be written"),
             Self::Locked => f.write_str("is locked by another process"),
             Self::Newer { found, known } => write!(
