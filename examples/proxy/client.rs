@@ -43,8 +43,9 @@ use crate::{
 
 /// The time limit for connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The lifetime of an idle connection: as long as most servers keep it.
-const IDLE: Duration = Duration::from_secs(90);
+/// The lifetime of an idle connection: less than the five seconds after which vLLM and llama.cpp
+/// close theirs. A request that crosses such an end is lost.
+const IDLE: Duration = Duration::from_secs(4);
 /// The time until a silent connection is probed, and between two of the probes.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 3;

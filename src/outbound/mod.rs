@@ -74,8 +74,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept per host: more than the concurrent calls of a busy gateway to one server.
 const IDLE_CONNECTIONS: usize = 64;
 
-/// The lifetime of an idle connection: as long as most servers keep it.
-const IDLE: Duration = Duration::from_secs(90);
+/// The lifetime of an idle connection: less than the five seconds after which servers of uvicorn and
+/// of Node close theirs by default. A request that crosses such an end is lost, and neither a tool
+/// call nor the refresh of a token can be sent again.
+const IDLE: Duration = Duration::from_secs(4);
 
 /// Firewalls and gateways refuse requests that do not say who sends them.
 const AGENT: &str = concat!("mcp-layer/", env!("CARGO_PKG_VERSION"));

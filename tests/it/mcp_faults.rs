@@ -1,11 +1,15 @@
 //! What a broken or hostile server can do, and what comes of it.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use mcp_layer::mcp::{Error, ErrorKind, ServerLimits};
 use serde_json::json;
 
-use crate::support::evil::{Evil, Received, Step, event, json_reply, reply, status, stream_head};
+use crate::support::evil::{
+    Evil, Received, Step, event, json_reply, politely, reply, status, stream_head,
+};
 use crate::support::{CANARY, call, client, everything, short_limits, until};
 
 /// Calls a tool of a server that answers with these steps; the call is sent exactly once.
@@ -451,4 +455,29 @@ async fn a_credential_among_characters_that_nobody_sees_is_refused() {
             assert_eq!(failed.kind(), ErrorKind::Protocol, "{unseen:?}");
         }
     }
+}
+
+/// uvicorn and Node close a connection that was idle for five seconds, perhaps just as a call arrives.
+#[tokio::test]
+async fn no_call_meets_the_end_of_an_idle_connection() {
+    let used = Mutex::new(HashMap::new());
+    let server = Evil::serve(move |request| {
+        let now = tokio::time::Instant::now();
+        let last = used.lock().unwrap().insert(request.connection, now);
+        match last.is_some_and(|last| now - last >= Duration::from_secs(5)) {
+            true => vec![Step::Close],
+            false => politely(request)
+                .unwrap_or_else(|| vec![Step::Send(json_reply(&request.text("done")))]),
+        }
+    })
+    .await;
+    let client = client(&server.url(), ServerLimits::default());
+    for idle in [0, 1, 3, 5, 6, 60] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        tokio::time::resume();
+        call(&client, "a", "{}").await.unwrap();
+    }
+    // What was used a moment ago is used again.
+    assert_eq!((server.count("tools/call"), server.connections()), (6, 4));
 }
