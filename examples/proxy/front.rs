@@ -60,14 +60,16 @@ impl Front {
         })
     }
 
-    async fn answer(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>, from: ClientAddress) -> Answer {
         let is_head = request.method() == Method::HEAD;
         let is_misused = routes::is_misused(&request);
+        let id = RequestId::of(request.headers_mut());
         // Pages of other origins are refused first, so that they reach nothing at all.
         let mut answer = match self.rules.refusal(&request) {
             Some(refusal) => refusal.into(),
-            None => self.readable(request, from).await,
+            None => self.readable(request, from, &id).await,
         };
+        id.mark(&mut answer);
         if is_misused {
             routes::allow_get(&mut answer);
         }
@@ -75,13 +77,20 @@ impl Front {
     }
 
     /// Lets pages of allowed origins read the answers, including refusals of a key.
-    async fn readable(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn readable(
+        &self,
+        request: Request<Incoming>,
+        from: ClientAddress,
+        id: &RequestId,
+    ) -> Answer {
         let origins = &self.rules.origins;
         let allowed = (!origins.is_empty()).then(|| cors::Allowed::of(request.headers(), origins));
         let mut answer = match request.method() {
             &Method::OPTIONS if allowed.is_some() => cors::preflight(request.headers()),
-            _ => self.routed(request, from).await,
+            _ => self.routed(request, from, id).await,
         };
+        // Pages may read it.
+        id.mark(&mut answer);
         if let Some(allowed) = allowed {
             allowed.mark(&mut answer);
         }
@@ -89,7 +98,12 @@ impl Front {
     }
 
     /// Answers what is the proxy's own, and watches the rest.
-    async fn routed(&self, mut request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn routed(
+        &self,
+        request: Request<Incoming>,
+        from: ClientAddress,
+        id: &RequestId,
+    ) -> Answer {
         let route = match request.uri().path() {
             HEALTH => return routes::health(request.method(), routes::healthz()),
             READY => return routes::health(request.method(), self.ready.answer().await),
@@ -101,12 +115,9 @@ impl Front {
             true => otlp::span(&request, route),
             false => Span::none(),
         };
-        let id = RequestId::of(request.headers_mut());
         let from = ClientAddress(self.trusted.caller(request.headers(), from.0));
-        let watch = Watch::new(&request, from, &id, exported).counted(self.counts.request());
-        let mut answer = watch.over(self.served(request, from, route)).await;
-        id.mark(&mut answer);
-        answer
+        let watch = Watch::new(&request, from, id, exported).counted(self.counts.request());
+        watch.over(self.served(request, from, route)).await
     }
 
     async fn served(

@@ -38,12 +38,12 @@ impl RequestId {
     }
 
     /// Sends the id back. An id of the upstream's stays where it is: its operators know it by that.
-    pub fn mark(self, answer: &mut Answer) {
+    pub fn mark(&self, answer: &mut Answer) {
         let headers = answer.headers_mut();
         match headers.get(NAME) {
             Some(id) if *id == self.0 => {}
-            Some(_) => drop(headers.insert(BESIDE, self.0)),
-            None => drop(headers.insert(NAME, self.0)),
+            Some(_) => drop(headers.insert(BESIDE, self.0.clone())),
+            None => drop(headers.insert(NAME, self.0.clone())),
         }
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum Section {
     Traces,
     Audit,
     Operators,
+    /// No section: the page of a fault.
+    Nowhere,
     /// No section, before signing in.
     Outside,
 }
@@ -196,7 +198,7 @@ pub(in super::super) fn dress(hosts: &Hosts, response: Response, is_inside: bool
 fn failure(hosts: &Hosts, fault: &Fault, is_inside: bool) -> Option<Response> {
     let (title, next_step) = said(fault.code());
     let section = match is_inside {
-        true => Section::Servers,
+        true => Section::Nowhere,
         false => Section::Outside,
     };
     let content = Failure {
