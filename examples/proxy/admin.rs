@@ -178,7 +178,7 @@ pub fn app(admin: Admin, draining: Draining, trusted: Trusted) -> App {
         request.extensions_mut().insert(from);
         let answering = app.clone().call(request);
         let answering = answering.map(|Ok(answer)| answer.map(AnswerBody::operators));
-        let answering = watch.over(answering).map(|mut answer| {
+        let answering = watch.over(answering).map(move |mut answer| {
             id.mark(&mut answer);
             Ok(answer)
         });
