@@ -32,10 +32,11 @@ pub async fn run(flags: &Flags) -> Result<Option<ExitCode>, Invalid> {
         return Ok(Some(ExitCode::SUCCESS));
     }
     if flags.healthcheck {
-        return Ok(Some(match healthy(flags.address()?) {
+        let address = reachable(flags.address()?);
+        return Ok(Some(match healthy(address) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("error: {error}");
+                eprintln!("error: {address}: {error}");
                 ExitCode::FAILURE
             }
         }));
@@ -46,8 +47,7 @@ pub async fn run(flags: &Flags) -> Result<Option<ExitCode>, Invalid> {
 /// Handles `--backup`.
 async fn back_up(url: Option<SecretString>, to: &Path) -> Result<(), Invalid> {
     let Some(url) = url else {
-        let reason =
-            "--backup needs database, such as sqlite://proxy.db: without one nothing is stored";
+        let reason = "--backup needs a database, such as --database sqlite://proxy.db: without one nothing is stored";
         return Err(Invalid::new(reason));
     };
     let bytes = SqlRegistry::back_up(url.expose_secret(), to).await;
@@ -59,14 +59,18 @@ async fn back_up(url: Option<SecretString>, to: &Path) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Handles `--healthcheck`: asks the proxy that runs with this configuration whether it is alive.
-fn healthy(listen: SocketAddr) -> io::Result<()> {
+/// The address at which this machine reaches a listener.
+fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
-    let address = SocketAddr::new(ip, listen.port());
+    SocketAddr::new(ip, listen.port())
+}
+
+/// Handles `--healthcheck`: asks the proxy that runs with this configuration whether it is alive.
+fn healthy(address: SocketAddr) -> io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -80,6 +84,6 @@ fn healthy(listen: SocketAddr) -> io::Result<()> {
     stream.read_exact(&mut head)?;
     match head.ends_with(b" 200") {
         true => Ok(()),
-        false => Err(io::Error::other(format!("{address} is not healthy"))),
+        false => Err(io::Error::other("is not healthy")),
     }
 }

@@ -102,9 +102,19 @@ pub fn text(path: &Path) -> Result<String, Invalid> {
 
 /// Removes quoted text of the file from a parser's message: it may be a secret in the wrong place.
 pub fn without_value(message: &str) -> String {
-    let message = message
-        .replace("expected u64", "expected a whole number")
-        .replace("expected u32", "expected a whole number");
+    let mut message = message.to_owned();
+    for (rusts, ours) in [
+        ("expected u64", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected a list, such as [\"…\"]"),
+        (
+            "invalid socket address syntax",
+            "expected IP:PORT, such as \"127.0.0.1:8787\"",
+        ),
+    ] {
+        message = message.replace(rusts, ours);
+    }
     for (unknown, called) in [
         ("unknown field `", "unknown key"),
         ("unknown variant `", "unknown variant"),

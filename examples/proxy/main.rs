@@ -183,10 +183,12 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let named = operators::list(&config.operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
-        .authorizations(&storage.authorizations)
-        .observations(registry.clone())
-        .build()
-        .with_schema_dialect(config.dialect);
+        .authorizations(&storage.authorizations);
+    let connections = match config.check {
+        true => connections.observations(check::Untouched(registry.clone())),
+        false => connections.observations(registry.clone()),
+    };
+    let connections = connections.build().with_schema_dialect(config.dialect);
     let connections = match config.description_limit {
         Some(bytes) => connections.with_description_limit(bytes),
         None => connections,

@@ -103,6 +103,9 @@ impl Reload {
     /// Reads the configuration again, and says what became of it.
     pub async fn again(&mut self) {
         match self.read().await {
+            Ok(Read { applied, waiting }) if applied.is_empty() && waiting.is_empty() => {
+                tracing::info!("the configuration was read again: nothing has changed");
+            }
             Ok(Read { applied, waiting }) => {
                 let (applied, waiting) = (applied.join(", "), waiting.join(", "));
                 tracing::info!(

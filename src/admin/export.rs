@@ -47,7 +47,9 @@ fn file(servers: &[Arc<Server>]) -> String {
         .iter()
         .map(|server| table(server, &mut variables))
         .collect();
-    let mut text = String::from("# The servers of a gateway, for `--config`.\n");
+    let mut text = String::from(
+        "# The servers of a gateway, to add to its configuration file, which also has `allow_egress`.\n",
+    );
     if servers.len() >= SERVERS {
         text += &format!("# These are the first {} by their names.\n", servers.len());
     }

@@ -143,8 +143,10 @@ impl Operators {
             let is_same = |other: &Operator| {
                 other.name == operator.name || other.token.digest() == operator.token.digest()
             };
-            if operators[..place].iter().any(is_same) {
-                return Err(InvalidOperator::Twice);
+            if let Some(other) = operators[..place].iter().find(|other| is_same(other)) {
+                return Err(InvalidOperator::Twice {
+                    names: [other.name.to_string(), operator.name.to_string()],
+                });
             }
         }
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = operators.into();
@@ -201,7 +203,7 @@ impl Roster {
 }
 
 /// The reason why somebody cannot be an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidOperator {
     /// The name is empty, longer than 64 characters, or has others than ASCII letters, digits and
@@ -212,7 +214,10 @@ pub enum InvalidOperator {
     /// The token could be guessed, or cannot be sent.
     Token(InvalidToken),
     /// Two operators have the same name or the same token.
-    Twice,
+    Twice {
+        /// Their names.
+        names: [String; 2],
+    },
     /// There are more than 1,000.
     TooMany,
 }
@@ -226,7 +231,16 @@ impl fmt::Display for InvalidOperator {
             ),
             Self::Taken => f.write_str("the name admin is that of the holder of the admin token"),
             Self::Token(error) => error.fmt(f),
-            Self::Twice => f.write_str("two operators have the same name or the same token"),
+            Self::Twice {
+                names: [one, other],
+            } if one == other => {
+                write!(f, "two operators have the name {one}")
+            }
+            Self::Twice {
+                names: [one, other],
+            } => {
+                write!(f, "{one} and {other} have the same token")
+            }
             Self::TooMany => write!(f, "there are more than {OPERATORS} operators"),
         }
     }
@@ -296,7 +310,11 @@ mod tests {
                 operator("ann", "token-of-ann-----"),
                 operator(other, "token-of-ann-----"),
             ];
-            assert_eq!(Operators::new(pair).unwrap_err(), InvalidOperator::Twice);
+            let names = ["ann", other].map(str::to_owned);
+            assert_eq!(
+                Operators::new(pair).unwrap_err(),
+                InvalidOperator::Twice { names }
+            );
         }
     }
 }

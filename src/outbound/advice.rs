@@ -61,7 +61,7 @@ fn refused(error: &Error, url: &Url, place: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{why} is refused; if it is meant, allow it with --allow-egress {place}"
+        "{why} is refused; if it is intended, allow it with --allow-egress {place}"
     ))
 }
 

@@ -210,7 +210,7 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
         ("mcp.example.com", "not an absolute URL"),
         (
             "http://10.0.0.1:9000/mcp",
-            "cannot be used: an address that is not public is refused; if it is meant, allow it with --allow-egress 10.0.0.1:9000",
+            "cannot be used: an address that is not public is refused; if it is intended, allow it with --allow-egress 10.0.0.1:9000",
         ),
         ("https://user:pw@mcp.example.com/mcp", "carries a user"),
     ] {

@@ -224,6 +224,23 @@ async fn the_list_of_servers_and_the_check_have_those_of_file_and_database() {
     assert!(out.contains("4 servers, 32 tools"), "{out}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_check_changes_nothing_for_the_proxy_that_runs() {
+    let mcp = McpServer::start(Mode::Newest).await;
+    let storage = Storage::new();
+    let proxy = Proxy::with(&storage.config(&entry("a", &mcp.url())), &[]);
+    assert!(answers(&proxy, "a").await);
+    // Another configuration over the same database, in which the server is down.
+    let wrong = storage.config(&entry("a", "http://127.0.0.1:9/mcp"));
+    for _ in 0..3 {
+        let (code, out, _) = Proxy::run(&wrong, &["--check"]);
+        assert_eq!(code, 2);
+        assert!(out.contains("inactive"), "{out}");
+    }
+    let (_, listed) = proxy.get("/v1/mcp/servers").await;
+    assert_eq!(listed["servers"][0]["status"], "active", "{listed}");
+}
+
 #[tokio::test]
 async fn a_name_in_both_file_and_database_is_refused() {
     let mcp = McpServer::start(Mode::Newest).await;

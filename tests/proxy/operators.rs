@@ -35,7 +35,7 @@ fn what_is_wrong_about_operators_is_one_clear_line_and_exit_code_2() {
         (operator("ann", "owner"), "unknown variant"),
         (
             format!("{good}{}", operator("bob", "editor")),
-            "the same name or the same token",
+            "ann and bob have the same token",
         ),
         (
             good.replace("TOKEN", "TOKEN_NOT_SET"),

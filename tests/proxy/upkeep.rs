@@ -236,7 +236,7 @@ fn a_backup_overwrites_nothing_and_leaves_postgresql_to_its_own() {
     assert_eq!(fs::read_to_string(there).unwrap(), "precious");
     let (code, _, err) = run(&["--backup", "x.db"]);
     assert_eq!(code, 2);
-    assert!(err.contains("--backup needs database"), "{err}");
+    assert!(err.contains("--backup needs a database"), "{err}");
 }
 
 #[tokio::test]

@@ -149,11 +149,11 @@ impl fmt::Display for SqlFault {
             Self::NotAFile => f.write_str("is not a regular file"),
             Self::Permissions { mode, suffix: "" } => write!(
                 f,
-                "its mode {mode:04o} lets others at what is stored; run chmod 600 on it"
+                "its mode {mode:04o} lets other users read what is stored; run chmod 600 on it"
             ),
             Self::Permissions { mode, suffix } => write!(
                 f,
-                "the mode {mode:04o} of the file {suffix} beside it lets others at what is stored; \
+                "the mode {mode:04o} of the file {suffix} beside it lets other users read what is stored; \
                  run chmod 600 on it"
             ),
             Self::NotADatabase => f.write_str("is not a SQLite database"),
