@@ -4,6 +4,7 @@ That line is the side effect which must happen once.
 """
 
 import asyncio
+import os
 import sys
 
 from fastmcp import FastMCP
@@ -12,7 +13,8 @@ server = FastMCP("tracker")
 
 
 def ran(tool, title):
-    print("ran", tool, title, flush=True)
+    # In one piece: tools run in several threads, whose prints would mix.
+    os.write(sys.stdout.fileno(), f"ran {tool} {title}\n".encode())
 
 
 @server.tool
