@@ -76,6 +76,7 @@ def test_one_signs_in_and_has_the_role_that_the_provider_gives(stage):
     assert [entry["action"] for entry in entries] == ["operator.sign_in"]
 
 
+@pytest.mark.timeout(150)
 def test_another_role_is_in_force_within_a_minute_and_none_ends_the_session(stage):
     provider, proxy = stage
     browser, _ = sign_in(proxy)
@@ -94,6 +95,7 @@ def test_somebody_without_a_role_is_told_which_claim_is_missing(stage):
     assert (shown, "claim groups" in page) == (403, True), page
 
 
+@pytest.mark.timeout(90)
 def test_somebody_who_left_is_signed_out(stage):
     provider, proxy = stage
     browser, _ = sign_in(proxy)

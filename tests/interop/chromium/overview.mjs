@@ -15,13 +15,13 @@ export async function isEmpty({ visit, token, screenshots }) {
 export async function updatesItself({ visit, token, exchanges }) {
   const page = await (await visit()).signIn(token, "/");
   const card = page.getByRole("region", { name: "Exchanges per minute" });
-  await card.getByText(`${exchanges[0]} exchanges`).waitFor();
+  await card.getByText(`${exchanges[0]} exchanges`, { exact: true }).waitFor();
   await page.getByText("live", { exact: true }).waitFor();
   const table = page.getByText("Figures as a table");
   await table.click();
   await page.evaluate(() => { window.isTheSamePage = true; });
   // Somebody else has it counted meanwhile.
-  await card.getByText(`${exchanges[1]} exchanges`).waitFor({ timeout: 30_000 });
+  await card.getByText(`${exchanges[1]} exchanges`, { exact: true }).waitFor({ timeout: 30_000 });
   assert(await page.evaluate(() => window.isTheSamePage), "the page was loaded anew");
   // What was open still is.
   await page.getByRole("table", { name: "Figures over time, the latest first" }).waitFor();
