@@ -188,11 +188,7 @@ pub(super) async fn stream(
 ) -> Answer {
     let asked = Asked::sent(&Form::parse(&form)?);
     if let Err(faults) = check(&store, &asked).await {
-        let all: Vec<_> = faults
-            .into_iter()
-            .map(|it| it.message().to_owned())
-            .collect();
-        return Err(Fault::new(Code::InvalidRequest, all.join("; ")));
+        return Err(in_one(faults));
     }
     let chat = chat.ok_or_else(absent)?;
     let answer = ask(&chat, &store, &asked, true).await?;
@@ -223,6 +219,18 @@ async fn check(store: &OrganizationStore, asked: &Asked) -> Result<(), Faults> {
         faults.extend(elsewhere.map(|words| wrong("project", words)));
     }
     Faults::unless(faults, ())
+}
+
+/// All that is wrong with a form in one fault, for an answer that has room for one.
+fn in_one(faults: Faults) -> Fault {
+    if faults.as_first().code() != Code::InvalidRequest {
+        return faults.into();
+    }
+    let all: Vec<_> = faults
+        .into_iter()
+        .map(|fault| fault.message().to_owned())
+        .collect();
+    Fault::new(Code::InvalidRequest, all.join("; "))
 }
 
 fn wrong(field: &str, words: impl Into<String>) -> Fault {
