@@ -312,6 +312,11 @@ fn absent() -> Fault {
 }
 
 /// What is wrong with what was sent; nothing of it is a server.
+/// Checks the name or the project of a key.
+pub(super) fn check(field: &'static str, text: &str) -> Result<(), Fault> {
+    ApiKey::check(field, text).map_err(|error| recoded(error.into()))
+}
+
 fn recoded(fault: Fault) -> Fault {
     match fault.code() {
         Code::InvalidServer => fault.with_code(Code::InvalidRequest),

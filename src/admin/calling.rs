@@ -17,11 +17,12 @@ use super::{
     body,
     fault::{Code, Fault},
     organization::OrganizationStore,
+    projects::unavailable,
 };
 use crate::{
     name::{ServerName, short},
     project::Project,
-    refusal::Refusal,
+    refusal::{Kind, Refusal},
     registry::{
         Error, Fingerprint,
         members::{self, Node, Words},
@@ -118,12 +119,14 @@ impl Calling {
                 "this gateway calls no tools for operators: nobody told it about its layer";
             return Err(Fault::new(Code::NotFound, message).into());
         };
-        self.store.get(&server).await.map_err(Fault::from)?;
+        let found = self.store.get(&server).await.map_err(Fault::from)?;
         let project = entered.project.map_or_else(Project::default, Project::new);
         let project = project.with_organization(self.store.organization().clone());
+        let elsewhere = unavailable(&found, project.name());
         let id = TraceId::new(SystemTime::now());
         // Neither arguments nor results: those are in the trace, for as long as there is one.
-        let change = Change::new("tool.call", &server).after(&json!({
+        let target = format!("{server}/{}", short(&tool));
+        let change = Change::new("tool.call", target).after(&json!({
             "tool": short(&tool),
             "project": project.name(),
             "trace": caller.is_recorded().then_some(id),
@@ -136,7 +139,13 @@ impl Calling {
         };
         let called = async {
             let called = caller.call(project, headers, call, id).await;
-            called.map_err(NotCalled::Refused)
+            called.map_err(|refusal| match (refusal.kind, elsewhere) {
+                // Callers are not told that it is there; an operator knows.
+                (Kind::ServerNotFound, Some(words)) => {
+                    NotCalled::Refused(Refusal::new(Kind::ServerNotFound, words).at("project"))
+                }
+                _ => NotCalled::Refused(refusal),
+            })
         };
         self.store.audit().around(change, called).await
     }

@@ -1,5 +1,8 @@
 //! Where those servers come from that are not in the store.
 
+use super::fault::{Code, Fault};
+use crate::name::ServerName;
+
 /// The origin of servers that nobody can change here.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Declared {
@@ -27,6 +30,17 @@ impl Declared {
             }
             Self::BuiltIn => "This server is built into the gateway, and cannot be changed.",
         }
+    }
+
+    /// The fault of a change of such a server.
+    pub(super) fn fault(self, name: &ServerName) -> Fault {
+        let message = match self {
+            Self::InFile => {
+                format!("the server {name} is declared in the configuration file; change it there")
+            }
+            Self::BuiltIn => format!("the server {name} is built in, and cannot be changed"),
+        };
+        Fault::new(Code::DeclaredInFile, message)
     }
 
     /// What that means for its tools.

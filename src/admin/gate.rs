@@ -72,6 +72,7 @@ impl FromRef<Parts> for Gate {
 /// Without that nothing else is said, not even which paths there are.
 pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let access = Access::of(request.uri().path());
+    let is_for_script = dashboard::answers_script(request.uri().path());
     let from = request.extensions().get::<ClientAddress>();
     let mut acting = Acting {
         operator: None,
@@ -88,10 +89,14 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
         request
     });
     let answering = async {
-        let response = match admitted {
+        let mut response = match admitted {
             Ok(request) => next.run(request).await,
             Err(refused) => refused,
         };
+        if is_for_script {
+            // A fault stays JSON: a script reads it, and shows its message.
+            response.extensions_mut().remove::<Fault>();
+        }
         match access {
             Access::Token => unseen(response),
             Access::Session | Access::Open => dashboard::dress(&gate.hosts, response, is_inside),

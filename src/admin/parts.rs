@@ -79,7 +79,12 @@ impl From<Admin> for Parts {
             Some(store) => Kept::Shared(store),
             None => Kept::Here(Arc::new(MemoryOperatorSessions::default())),
         };
-        let store = OrganizationStore::new(admin.store, admin.organization.clone(), audit.clone());
+        let store = OrganizationStore::new(
+            admin.store,
+            admin.organization.clone(),
+            audit.clone(),
+            admin.declared,
+        );
         let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
         let api_keys = ApiKeys::new(
             admin.api_keys,

@@ -18,10 +18,47 @@ use super::{
     fault::Fault,
     organization::OrganizationStore,
 };
-use crate::registry::{self, ApiKeyStore, Server};
+use crate::{
+    name::short,
+    registry::{self, ApiKeyStore, Server},
+};
 
 /// The age at which the menu is made anew; a project that is not in it can be typed.
 const FRESH: Duration = Duration::from_secs(10);
+/// Projects that a message names.
+const NAMED: usize = 10;
+
+/// The project of calls and chats that an operator tries, where none is named.
+pub(super) const DEFAULT: &str = "default";
+
+/// The project that `server` is tried for at first: one that can use it.
+pub(super) fn usual(server: &Server) -> &str {
+    match &server.projects {
+        registry::Projects::Only(projects) => projects.first().map_or(DEFAULT, String::as_str),
+        _ => DEFAULT,
+    }
+}
+
+/// Why `project` cannot use `server`, for an operator; callers are not told that it is there.
+pub(super) fn unavailable(server: &Server, project: &str) -> Option<String> {
+    let registry::Projects::Only(projects) = &server.projects else {
+        return None;
+    };
+    if projects.contains(project) {
+        return None;
+    }
+    let named: Vec<_> = projects.iter().take(NAMED).map(String::as_str).collect();
+    let more = match projects.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(format!(
+        "the server {} is not available to the project {}; choose one of: {}{more}",
+        server.name,
+        short(project),
+        named.join(", ")
+    ))
+}
 
 /// `GET /projects`
 pub(super) async fn list(State(projects): State<Projects>) -> Answer {

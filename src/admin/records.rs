@@ -73,8 +73,7 @@ impl Records {
     pub(super) async fn draft(&self, name: &ServerName) -> Result<Option<Arc<Server>>, Fault> {
         let server = self.store.get(name).await?;
         if server.source == Source::File {
-            let name = name.clone();
-            return Err(Error::Declared { name }.into());
+            return Err(self.store.declared().fault(name));
         }
         Ok(Some(server).filter(|server| server.draft))
     }
@@ -117,9 +116,8 @@ impl Records {
     ) -> Result<Arc<Server>, Faults> {
         match read {
             Ok(server) => {
-                let name = server.name.clone();
                 let inserted = self.insert(server).await;
-                Ok(inserted.map_err(|fault| taken(fault, &name))?)
+                Ok(inserted.map_err(taken)?)
             }
             Err(mut faults) => {
                 let name = entered.get("name").as_text();
@@ -135,13 +133,13 @@ impl Records {
 
     /// The fault of a new server with this name; `None` if the name is free.
     pub(super) async fn taken(&self, name: ServerName) -> Result<Option<Fault>, Fault> {
-        let error = match self.store.get(&name).await {
-            Ok(server) if server.source == Source::File => Error::Declared { name: name.clone() },
-            Ok(_) => Error::Conflict { name: name.clone() },
+        let fault = match self.store.get(&name).await {
+            Ok(server) if server.source == Source::File => self.store.declared().fault(&name),
+            Ok(_) => Error::Conflict { name }.into(),
             Err(Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        Ok(Some(taken(error.into(), &name)))
+        Ok(Some(taken(fault)))
     }
 
     /// Keeps all of these servers, none of which is there yet, or none of them.
@@ -151,7 +149,6 @@ impl Records {
     pub(super) async fn insert_all(&self, servers: Vec<Server>) -> Result<(), Fault> {
         let mut inserted = Vec::new();
         for server in servers {
-            let name = server.name.clone();
             match self.insert(server).await {
                 Ok(server) => inserted.push(server),
                 Err(fault) => {
@@ -159,7 +156,7 @@ impl Records {
                         self.store.remove(&server.name).await?;
                         log("remove", &server);
                     }
-                    return Err(taken(fault, &name));
+                    return Err(taken(fault));
                 }
             }
         }
@@ -185,12 +182,9 @@ fn log(action: &str, server: &Server) {
 }
 
 /// A name that the file has is taken like any other: it is the field of the name that can mend it.
-fn taken(fault: Fault, name: &ServerName) -> Fault {
+fn taken(fault: Fault) -> Fault {
     match fault.code() {
-        Code::DeclaredInFile => {
-            let message = format!("a server named {name} is declared in the configuration file");
-            Fault::new(Code::Conflict, message).at("name")
-        }
+        Code::DeclaredInFile => fault.with_code(Code::Conflict).at("name"),
         _ => fault,
     }
 }

@@ -93,7 +93,11 @@ const OF_AUDIT: [Parameter; 7] = [
         "Text",
         "Only this action; with a full stop at its end, such as `server.`, all that begin so.",
     ),
-    parameter("target", "Text", "Only what was done to this."),
+    parameter(
+        "target",
+        "Text",
+        "Only what was done to this, or to a part of it: `docs` also finds `docs/search`.",
+    ),
     parameter(
         "from",
         "Moment",

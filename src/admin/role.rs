@@ -12,12 +12,13 @@ use std::{fmt, str::FromStr};
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
-    /// Sees everything but payloads: arguments and results of calls, and other texts of traces.
+    /// Sees servers, models, traces and the audit, without payloads: arguments and results of calls,
+    /// and other texts of traces.
     Viewer,
     /// Also sees payloads, makes and changes servers, connects them and accepts their tools.
     Editor,
     /// Also has what opens servers to others or costs money: keys, operators, aliases and defaults
-    /// of models, calls of tools, sessions that projects share.
+    /// of models, calls of tools, chats, sessions that projects share.
     Admin,
 }
 

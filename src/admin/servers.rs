@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{
     answer::{Answer, Named, json},
     body::tree,
+    fault::Fault,
     merge::patched,
     organization::OrganizationStore,
     query::Query,
@@ -22,7 +23,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    registry::{Error, Observation, Server, Source, members::Tree},
+    registry::{Observation, Server, Source, members::Tree},
 };
 
 #[derive(Serialize)]
@@ -103,10 +104,10 @@ pub(super) async fn patch(
     changed(&store, &records, &statuses, &stored, &patched).await
 }
 
-async fn changeable(store: &OrganizationStore, name: ServerName) -> Result<Arc<Server>, Error> {
+async fn changeable(store: &OrganizationStore, name: ServerName) -> Result<Arc<Server>, Fault> {
     let stored = store.get(&name).await?;
     match stored.source {
-        Source::File => Err(Error::Declared { name }),
+        Source::File => Err(store.declared().fault(&name)),
         Source::Store => Ok(stored),
     }
 }

@@ -20,7 +20,7 @@ use crate::{
     inactive::Inactive,
     left_out::LeftOut,
     registry::{
-        Auth, Error, Fingerprint, Observation, Server, Source,
+        Auth, Fingerprint, Observation, Server, Source,
         members::{self, Node, Words},
     },
 };
@@ -93,7 +93,7 @@ pub(super) async fn accept(
 ) -> Answer {
     let server = store.get(&name).await?;
     if server.source == Source::File && server.pins.is_some() {
-        return Err(Error::Declared { name }.into());
+        return Err(store.declared().fault(&name));
     }
     let accepted = accepted(&body)?;
     tools.accept(&server, &accepted).await?;

@@ -128,8 +128,8 @@ impl ApiKey {
         project: Project,
     ) -> Result<Self, Error> {
         let name = name.into();
-        check("name", &name)?;
-        check("project", project.name())?;
+        Self::check("name", &name)?;
+        Self::check("project", project.name())?;
         Ok(Self {
             id,
             digest,
@@ -169,15 +169,17 @@ impl ApiKey {
     pub fn has_expired(&self, now: SystemTime) -> bool {
         self.expires_at.is_some_and(|expires_at| expires_at <= now)
     }
-}
 
-fn check(field: &'static str, text: &str) -> Result<(), Error> {
-    let is_short = text.chars().nth(NAME_LEN).is_none();
-    if is_short && !text.trim().is_empty() && !text.contains(char::is_control) {
-        return Ok(());
+    /// Checks the name or the project of a key.
+    pub(crate) fn check(field: &'static str, text: &str) -> Result<(), Error> {
+        let is_short = text.chars().nth(NAME_LEN).is_none();
+        if is_short && !text.trim().is_empty() && !text.contains(char::is_control) {
+            return Ok(());
+        }
+        let reason =
+            format!("must have 1 to {NAME_LEN} characters, none of them a control character");
+        Err(Error::invalid(field, reason))
     }
-    let reason = format!("must have 1 to {NAME_LEN} characters, none of them a control character");
-    Err(Error::invalid(field, reason))
 }
 
 /// The text of a new key.

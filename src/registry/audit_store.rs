@@ -76,7 +76,7 @@ pub struct AuditFilter {
     pub operator: Option<String>,
     /// Only this action; with a full stop at its end, such as `server.`, all that begin so.
     pub action: Option<String>,
-    /// Only what was done to this.
+    /// Only what was done to this, or to a part of it: `docs` also matches `docs/search`.
     pub target: Option<String>,
     /// Only what was done at this time or later.
     pub from: Option<SystemTime>,
@@ -93,9 +93,13 @@ impl AuditFilter {
         let is_action = self.action.as_deref().is_none_or(|wanted| {
             entry.action == wanted || wanted.ends_with('.') && entry.action.starts_with(wanted)
         });
+        let is_target = self.target.as_deref().is_none_or(|wanted| {
+            let rest = entry.target.strip_prefix(wanted);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        });
         is_action
             && is(&self.operator, &entry.operator)
-            && is(&self.target, &entry.target)
+            && is_target
             && self.from.is_none_or(|from| from <= entry.at)
             && self.to.is_none_or(|to| entry.at < to)
     }

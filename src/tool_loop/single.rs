@@ -21,7 +21,7 @@ use crate::{
     chat::{Arguments, ToolCall},
     name::{ServerName, short},
     project::Project,
-    refusal::Refusal,
+    refusal::{Kind, Refusal},
     registry::{Fingerprint, ToolPolicy},
     trace::TraceId,
 };
@@ -95,14 +95,11 @@ fn offered<'a>(catalog: &'a Catalog, call: &SingleCall) -> Result<&'a Entry, Ref
     let Some(entry) = entries.find(|entry| entry.offer().tool == call.tool) else {
         let mut withheld = catalog.left_out();
         let reason = match withheld.find(|(_, tool)| tool.tool() == call.tool) {
-            Some((_, withheld)) => withheld.reason().to_owned(),
+            Some((_, withheld)) => format!("{}; accept it first", withheld.reason()),
             None => "the server does not list it, or it is not selected".to_owned(),
         };
-        let fault = format!(
-            "names {:?}, which is not offered: {reason}",
-            short(&call.tool)
-        );
-        return Err(Refusal::invalid_option("tool", &fault));
+        let message = format!("{:?} is not offered: {reason}", short(&call.tool));
+        return Err(Refusal::new(Kind::InvalidMcpOptions, message).at("tool"));
     };
     let now = entry.offer().listed.fingerprint();
     match (entry.policy, call.fingerprint) {

@@ -62,7 +62,7 @@ def test_the_page_shows_them_and_leads_to_the_traces(visit, fresh, model):
     for _ in range(2):
         ask(fresh, model)
     counted(fresh, 2)
-    found = visit("overview.shows", fresh, seconds=100, texts=["Overview", "2 exchanges", "echo", "declared"])
+    found = visit("overview.shows", fresh, seconds=100, texts=["Overview", "2 in 24 h", "echo", "declared"])
     assert not found, "\n".join(found)
 
 

@@ -244,7 +244,10 @@ async fn a_key_of_a_file_is_shown_and_not_revoked() {
         pages.get(&format!("/api-keys/{id}/revoke")).await,
         pages.post(&format!("/api-keys/{id}/revoke"), &[]).await,
     ] {
-        assert!(page.html(409).contains("declared in a file"));
+        assert!(
+            page.html(409)
+                .contains("declared in the configuration file")
+        );
     }
 }
 
@@ -323,7 +326,10 @@ async fn a_page_makes_a_key_and_shows_it_once() {
         html.contains(&format!("-H 'authorization: Bearer {key}'")),
         "{html}"
     );
-    assert!(html.contains("<bdi>&lt;ci&gt;</bdi> is made") && html.contains("2027-02-14T08:00"));
+    assert!(
+        html.contains("API key \"<bdi>&lt;ci&gt;</bdi>\" created")
+            && html.contains(">14 Feb 2027, 08:00 UTC<")
+    );
 
     // The form, sent again, makes no second key.
     let again = pages.post("/api-keys", &fields).await;
@@ -367,13 +373,7 @@ async fn a_page_asks_before_it_revokes_and_names_the_key() {
     );
     assert!(!desk.opens(one["key"].as_str().unwrap()));
     assert!(desk.opens(other["key"].as_str().unwrap()));
-    assert!(
-        pages
-            .get(&path)
-            .await
-            .html(404)
-            .contains("There is nothing here")
-    );
+    assert!(pages.get(&path).await.html(404).contains("Page not found"));
 
     let last = format!("/api-keys/{}/revoke", other["id"].as_str().unwrap());
     assert!(
@@ -425,6 +425,11 @@ async fn what_is_wrong_stands_beside_its_field_and_nothing_is_lost() {
             "{words}: {html}"
         );
         assert!(html.contains(&format!("id=\"{at}\"")) && html.contains("value=\"typed\""));
+    }
+    let page = pages.post("/api-keys", &[("expires", "date")]).await;
+    let html = page.html(400);
+    for at in ["f-name", "f-project", "f-expires-at"] {
+        assert!(html.contains(&format!("id=\"{at}-wrong\"")), "{at}: {html}");
     }
     let past = [
         ("name", "a"),

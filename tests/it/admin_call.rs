@@ -124,6 +124,7 @@ async fn a_call_is_in_the_audit_without_what_it_says() {
     assert!(!audit.text.contains("hello-audit"), "{}", audit.text);
     let audit = audit.expect(200);
     let entries = audit["entries"].as_array().unwrap();
+    assert_eq!(entries[2]["target"], "s/echo");
     let actions: Vec<_> = entries.iter().map(|entry| &entry["action"]).collect();
     assert_eq!(actions, ["tool.call_failed", "tool.call", "tool.call"]);
     assert_eq!(entries[2]["operator"], "admin");
@@ -180,7 +181,7 @@ async fn what_a_caller_may_not_do_an_operator_may_not_either() {
             json!({"project": "batch"}),
             404,
             "mcp_server_not_found",
-            Some("server"),
+            Some("project"),
         ),
         (
             "echo",
@@ -303,7 +304,13 @@ async fn a_form_made_from_the_schema_runs_the_tool() {
     }
     fields[4].1 = "batch";
     let page = pages.post("/servers/s/try", &fields).await;
-    assert!(page.html(200).contains("Not called"), "{}", page.text);
+    let html = page.html(200);
+    for part in [
+        "Not called",
+        "The server s is not available to the project batch; choose one of: default, web.",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
     fields[1].1 = "0";
     fields[4].1 = "default";
     let page = pages.post("/servers/s/try", &fields).await;

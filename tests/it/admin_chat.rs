@@ -1,6 +1,9 @@
 //! A chat that an operator tries: through the layer, as a caller would ask.
 
-use mcp_layer::{admin::Chat, registry::MemoryTraces};
+use mcp_layer::{
+    admin::Chat,
+    registry::{MemoryTraces, Server, ServerStore},
+};
 use serde_json::json;
 use tower::Layer;
 
@@ -98,12 +101,60 @@ async fn what_callers_are_refused_for_is_shown() {
         "{}",
         page.text
     );
-    for missing in 0..3 {
-        let mut asked = ASKED.to_vec();
-        asked.remove(missing);
-        let page = pages.post("/chat", &asked).await;
-        assert!(page.html(400).contains("Nothing was sent"), "{}", page.text);
+    let page = pages.post("/chat", &ASKED[3..]).await;
+    let html = page.html(400);
+    for part in [
+        "Nothing was sent",
+        "id=\"f-model-wrong\"",
+        "id=\"f-servers-wrong\"",
+        "id=\"f-message-wrong\"",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
     }
+    // The script of the page shows the message, whoever finds the fault.
+    for (fields, path, message) in [
+        (&ASKED[..2], "/chat/stream", "choose a server"),
+        (&ASKED[2..], "/chat/stream", "name a model; write a message"),
+    ] {
+        let answer = pages.post(path, fields).await;
+        assert_eq!(answer.headers["content-type"], "application/json");
+        assert_eq!(answer.expect(400)["error"]["message"], message);
+    }
+    let mut outside = pages.clone();
+    outside.cookie = None;
+    let answer = outside.post("/chat/stream", &ASKED).await;
+    assert_eq!(answer.error(403).0, "signed_out");
+}
+
+#[tokio::test]
+async fn a_chat_is_of_a_project_that_can_use_the_server() {
+    let (gateway, pages) = pages([]).await;
+    let web = Server::new("web-only", "http://127.0.0.1:9/mcp").unwrap();
+    let web = web.with_projects(["web", "zoo"]).unwrap();
+    gateway
+        .registry
+        .insert(web.with_enabled(false))
+        .await
+        .unwrap();
+    let page = pages.get("/chat?server=web-only").await;
+    let html = page.html(200);
+    assert!(html.contains("name=\"project\" value=\"web\""), "{html}");
+    let inactive = "<bdi>web-only</bdi> <span class=\"muted\">(inactive)</span>";
+    assert!(html.contains(inactive), "{html}");
+    let html = pages.get("/chat?server=s").await;
+    let html = html.html(200);
+    assert!(
+        html.contains("name=\"project\" value=\"default\""),
+        "{html}"
+    );
+    let asked = [ASKED[0], ASKED[1], ("server", "web-only")];
+    let answer = pages.post("/chat/stream", &asked).await;
+    assert_eq!(
+        answer.expect(400)["error"]["message"],
+        "the server web-only is not available to the project default; choose one of: web, zoo"
+    );
+    let page = pages.post("/chat", &asked).await;
+    assert!(page.html(400).contains("f-project-wrong"), "{}", page.text);
 }
 
 #[tokio::test]

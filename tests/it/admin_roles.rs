@@ -125,13 +125,15 @@ async fn every_page_is_refused_to_every_role_below_its_own_and_says_which_it_nee
                 "GET" => pages.get(&filled(path)).await,
                 _ => pages.post(&filled(path), &[]).await,
             };
-            let is_refused = answer.text.contains("This is not for your role");
+            let is_refused = answer.status == 403;
             let least = least(method.as_str(), path);
             assert_eq!(is_refused, role < least, "{method} {path} as {role}");
             if is_refused {
-                let html = answer.html(403);
+                let html = answer.fault(path, 403);
                 assert!(html.contains(&format!("needs the role {least}")), "{html}");
                 assert!(html.contains(&format!("who has the role {role}")), "{html}");
+                let is_said = html.contains("Your role does not allow this");
+                assert!(is_said || path == "/chat/stream", "{html}");
             }
         }
     }
@@ -169,6 +171,21 @@ async fn what_a_role_may_not_do_is_not_offered() {
             .html(200)
             .contains("<fieldset class=\"stack\" disabled>");
         assert_eq!(is_closed, role == Role::Viewer);
+    }
+    // What needs attention is looked at by those who cannot act.
+    operator
+        .create(&json!({
+            "name": "b", "url": "https://mcp.example.com/mcp", "auth": {"type": "oauth2"},
+        }))
+        .await;
+    for (role, token) in ROLES {
+        let pages = Pages::signed_in_as(operator.clone(), token).await;
+        let page = pages.get("/").await;
+        let action = match role {
+            Role::Viewer => ">Open<",
+            _ => ">Connect<",
+        };
+        assert!(page.html(200).contains(action), "{role}: {}", page.text);
     }
     let pages = Pages::signed_in_as(operator, VIEWER).await;
     let page = pages.get("/servers").await;

@@ -53,7 +53,7 @@ async fn no_page_is_shown_without_a_session() {
             let answer = pages.operator.send(request).await;
             match method.as_str() {
                 "GET" => assert!(answer.place().starts_with("/sign-in?next=%2F"), "{path}"),
-                _ => assert!(answer.html(403).contains("signed out"), "{path}"),
+                _ => assert!(answer.fault(&path, 403).contains("signed out"), "{path}"),
             }
         }
     }
@@ -111,7 +111,7 @@ async fn a_form_of_another_page_changes_nothing() {
             let mut request = pages.request("POST", &path, Some(format!("token={TOKEN}")));
             spoil(&mut request);
             let answer = pages.operator.send(request).await;
-            answer.html(status);
+            answer.fault(&path, status);
             assert!(answer.headers.get("set-cookie").is_none(), "{what} {path}");
         }
     }

@@ -282,7 +282,7 @@ async fn deleting_wants_the_name() {
             .get("/servers/a")
             .await
             .html(404)
-            .contains("no such server")
+            .contains("Server not found")
     );
 }
 
@@ -394,6 +394,7 @@ async fn what_a_tool_does_is_marked_where_it_is_chosen() {
             row.matches("destructive</span>").count() + row.matches("read-only</span>").count();
         assert_eq!(marks, usize::from(!mark.is_empty()), "{row}");
     }
+    assert!(page.text.contains("try?tool=look"), "{}", page.text);
     let tools = pages.operator.get("/api/v1/servers/s/tools").await;
     assert_eq!(
         tools["tools"][0]["annotations"],
@@ -404,6 +405,8 @@ async fn what_a_tool_does_is_marked_where_it_is_chosen() {
     pages.post("/servers/s/tools", &[("go", "again")]).await;
     let page = pages.get("/servers/s/tools").await;
     let review = page.html(200).split("Offered tools").next().unwrap();
+    // It waits to be accepted, so a call of it could only fail.
+    assert!(!page.text.contains("try?tool=wipe"), "{}", page.text);
     assert!(review.contains("destructive</span>"), "{review}");
     // A server of which none is accepted says so, and where to go.
     let list = pages.get("/servers").await;
@@ -427,7 +430,20 @@ async fn a_server_of_the_program_itself_is_built_in() {
         assert!(page.html(200).contains("built in</span>"), "{}", page.text);
         assert!(!page.text.contains("configuration file"), "{}", page.text);
     }
-    assert_eq!(read(&pages, "filed").await["source"], "file");
+    let stored = read(&pages, "filed").await;
+    assert_eq!(stored["source"], "file");
+    let path = "/api/v1/servers/filed";
+    let body = json!({"version": stored["version"], "description": "Mine"});
+    for method in ["PATCH", "DELETE"] {
+        let refused = pages
+            .operator
+            .ask(method, path, Some(&body.to_string()))
+            .await;
+        assert!(refused.text.contains("is built in"), "{}", refused.text);
+        assert_eq!(refused.error(409).0, "declared_in_file");
+    }
+    let page = pages.get("/servers/filed/delete").await;
+    assert!(!page.html(409).contains("configuration"), "{}", page.text);
 }
 
 #[tokio::test]

@@ -160,6 +160,6 @@ async fn an_exchange_that_is_not_there_is_a_page_that_says_so() {
         "%ff".to_owned(),
     ] {
         let page = pages.get(&format!("/traces/{id}")).await;
-        assert!(page.html(404).contains("nothing here"), "{}", page.text);
+        assert!(page.html(404).contains("Page not found"), "{}", page.text);
     }
 }

@@ -23,14 +23,17 @@ use super::{
         callers_url::CallersUrl,
         chat::Chat,
         clock::Clock,
-        fault::{Code, Fault},
+        fault::{Code, Fault, Faults},
         hosts::Hosts,
         models::{ALIASES, Models, entries},
         organization::OrganizationStore,
         overview::{Asked as Range, Overviews, range, ranked},
         parts::Parts,
-        projects::Projects,
+        projects::{self, Projects},
+        standing::reason,
+        statuses::Statuses,
     },
+    errors::Errors,
     form::Form,
     page::{Frame, Section, page},
     samples::Request,
@@ -39,9 +42,17 @@ use super::{
 };
 use crate::{
     project::Project,
-    registry::{Filter, Page},
+    registry::{Error, Filter, Page, Server},
     trace::TraceId,
 };
+
+/// The path that the script of the page asks.
+pub(super) const STREAM: &str = "/chat/stream";
+
+/// Returns `true` for the path whose answers a script reads, faults included.
+pub(in super::super) fn answers_script(path: &str) -> bool {
+    path == STREAM
+}
 
 /// Tells the page, and nobody else, which trace is that of the answer.
 const TRACE: HeaderName = HeaderName::from_static("x-trace-id");
@@ -61,6 +72,7 @@ const LATELY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 pub(super) struct ChatPages {
     hosts: Arc<Hosts>,
     store: OrganizationStore,
+    statuses: Statuses,
     chat: Option<Chat>,
     clock: Clock,
     models: Models,
@@ -74,6 +86,7 @@ impl FromRef<Parts> for ChatPages {
         Self {
             hosts: parts.hosts.clone(),
             store: parts.store.clone(),
+            statuses: parts.statuses.clone(),
             chat: parts.chat.clone(),
             clock: parts.clock.clone(),
             models: parts.models.clone(),
@@ -89,16 +102,23 @@ impl FromRef<Parts> for ChatPages {
 struct Chatting {
     frame: Frame,
     asked: Asked,
-    /// The servers to choose from, with whether they are chosen.
-    servers: Vec<(String, Shown, bool)>,
+    servers: Vec<Choice>,
     /// Suggestions, for what can be typed.
     models: Vec<String>,
     projects: Arc<BTreeSet<String>>,
     is_there: bool,
-    wrong: Option<&'static str>,
+    errors: Errors,
     outcome: Option<Outcome>,
     /// The same request for callers: the language, and the text.
     samples: Vec<(&'static str, Shown)>,
+}
+
+/// A server to choose.
+struct Choice {
+    name: String,
+    label: Shown,
+    is_chosen: bool,
+    is_inactive: bool,
 }
 
 /// What an operator asks.
@@ -131,7 +151,7 @@ struct CallRow {
 /// `GET /chat`
 pub(super) async fn show(State(pages): State<ChatPages>, RawQuery(query): RawQuery) -> Answer {
     let form = Form::parse(query.unwrap_or_default().as_bytes())?;
-    let mut asked = Asked::of(&form);
+    let mut asked = Asked::of(&form, "");
     let models = pages.models().await?;
     // The model that is asked most is the likeliest.
     if let ("", Some(model)) = (&*asked.model, models.first()) {
@@ -143,11 +163,14 @@ pub(super) async fn show(State(pages): State<ChatPages>, RawQuery(query): RawQue
 
 /// `POST /chat`: the whole answer, as a page.
 pub(super) async fn run(State(pages): State<ChatPages>, form: Bytes) -> Answer {
-    let asked = Asked::of(&Form::parse(&form)?);
+    let asked = Asked::sent(&Form::parse(&form)?);
     let models = pages.models().await?;
     let mut content = pages.content(asked, models).await?;
-    content.wrong = content.asked.fault();
-    let (Some(chat), None) = (&pages.chat, content.wrong) else {
+    if let Err(faults) = check(&pages.store, &content.asked).await {
+        content.errors = Errors::of(faults)?;
+        return page(StatusCode::BAD_REQUEST, &content);
+    }
+    let Some(chat) = &pages.chat else {
         return page(StatusCode::BAD_REQUEST, &content);
     };
     let began = pages.clock.now();
@@ -163,9 +186,9 @@ pub(super) async fn stream(
     State(chat): State<Option<Chat>>,
     form: Bytes,
 ) -> Answer {
-    let asked = Asked::of(&Form::parse(&form)?);
-    if let Some(wrong) = asked.fault() {
-        return Err(Fault::new(Code::InvalidRequest, wrong));
+    let asked = Asked::sent(&Form::parse(&form)?);
+    if let Err(faults) = check(&store, &asked).await {
+        return Err(in_one(faults));
     }
     let chat = chat.ok_or_else(absent)?;
     let answer = ask(&chat, &store, &asked, true).await?;
@@ -179,6 +202,39 @@ pub(super) async fn stream(
         }
     }
     Ok(response)
+}
+
+/// Checks what was asked. A server that is not there is left to the layer, whose answer callers get
+/// as well; one of other projects is not, since an operator may see that it is there.
+async fn check(store: &OrganizationStore, asked: &Asked) -> Result<(), Faults> {
+    let mut faults = asked.missing();
+    for name in &asked.servers {
+        let Ok(name) = name.parse() else { continue };
+        let server = match store.get(&name).await {
+            Ok(server) => server,
+            Err(Error::NotFound { .. }) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let elsewhere = projects::unavailable(&server, &asked.project);
+        faults.extend(elsewhere.map(|words| wrong("project", words)));
+    }
+    Faults::unless(faults, ())
+}
+
+/// All that is wrong with a form in one fault, for an answer that has room for one.
+fn in_one(faults: Faults) -> Fault {
+    if faults.as_first().code() != Code::InvalidRequest {
+        return faults.into();
+    }
+    let all: Vec<_> = faults
+        .into_iter()
+        .map(|fault| fault.message().to_owned())
+        .collect();
+    Fault::new(Code::InvalidRequest, all.join("; "))
+}
+
+fn wrong(field: &str, words: impl Into<String>) -> Fault {
+    Fault::new(Code::InvalidRequest, words).at(field)
 }
 
 /// Asks, once the audit says so; the answer has the header [`TRACE`].
@@ -237,40 +293,62 @@ impl ChatPages {
         Ok(models)
     }
 
-    async fn content(&self, asked: Asked, models: Vec<String>) -> Result<Chatting, Fault> {
+    async fn content(&self, mut asked: Asked, models: Vec<String>) -> Result<Chatting, Fault> {
         let first = Page {
             limit: SERVERS,
             ..Page::default()
         };
         let listed = self.store.list(&Filter::default(), &first).await?;
-        let servers = listed.servers.iter().map(|server| {
-            let name = server.name.to_string();
+        let now = self.clock.now();
+        let statuses = self.statuses.each(&listed.servers).await?;
+        let is_chosen = |server: &Server| {
             // Where there is one, there is no choice.
-            let is_chosen = asked.servers.contains(&name) || listed.servers.len() == 1;
-            (name, Shown::short(server.display_name(), 60), is_chosen)
+            listed.servers.len() == 1
+                || asked
+                    .servers
+                    .iter()
+                    .any(|name| name == server.name.as_str())
+        };
+        let servers = listed.servers.iter().zip(&statuses);
+        let servers = servers.map(|(server, status)| Choice {
+            name: server.name.to_string(),
+            label: Shown::short(server.display_name(), 60),
+            is_chosen: is_chosen(server),
+            is_inactive: reason(server, status, now).is_some(),
         });
+        let servers = servers.collect();
+        if asked.project.is_empty() {
+            let chosen = listed.servers.iter().find(|server| is_chosen(server));
+            let project = chosen.map_or(projects::DEFAULT, |server| projects::usual(server));
+            asked.project = project.to_owned();
+        }
         Ok(Chatting {
             frame: Frame::of(&self.hosts, Section::Overview),
-            servers: servers.collect(),
+            servers,
             // What is not complete yet has placeholders, which the script fills as one types.
-            samples: match asked.fault() {
-                Some(_) => Request::default().samples(&self.gateway),
-                None => asked.request().samples(&self.gateway),
+            samples: match asked.missing().is_empty() {
+                false => Request::default().samples(&self.gateway),
+                true => asked.request().samples(&self.gateway),
             },
             asked,
             models,
             projects: self.projects.choices().await?,
             is_there: self.chat.is_some(),
-            wrong: None,
+            errors: Errors::default(),
             outcome: None,
         })
     }
 }
 
 impl Asked {
-    fn of(form: &Form) -> Self {
+    /// What was sent; without a project it is the default one's.
+    fn sent(form: &Form) -> Self {
+        Self::of(form, projects::DEFAULT)
+    }
+
+    fn of(form: &Form, default: &str) -> Self {
         let project = match form.trimmed("project") {
-            "" => "default",
+            "" => default,
             project => project,
         };
         Self {
@@ -286,14 +364,16 @@ impl Asked {
     }
 
     /// What is missing.
-    fn fault(&self) -> Option<&'static str> {
-        if self.model.is_empty() {
-            return Some("name a model");
-        }
-        if self.message.trim().is_empty() {
-            return Some("write a message");
-        }
-        self.servers.is_empty().then_some("choose a server")
+    fn missing(&self) -> Vec<Fault> {
+        let all = [
+            (self.model.is_empty(), "model", "name a model"),
+            (self.servers.is_empty(), "servers", "choose a server"),
+            (self.message.trim().is_empty(), "message", "write a message"),
+        ];
+        let missing = all.into_iter().filter(|(is_missing, ..)| *is_missing);
+        missing
+            .map(|(_, field, words)| wrong(field, words))
+            .collect()
     }
 
     fn request(&self) -> Request<'_> {

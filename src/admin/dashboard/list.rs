@@ -110,8 +110,8 @@ fn done(form: &Form) -> Option<String> {
     if form.text("done") == "imported" {
         let count: usize = form.text("count").parse().ok()?;
         return Some(match count {
-            1 => "One draft is made; go on with it below.".to_owned(),
-            count => format!("{count} drafts are made; go on with each below."),
+            1 => "1 draft created. Finish setting it up below.".to_owned(),
+            count => format!("{count} drafts created. Finish setting up each one below."),
         });
     }
     let server: crate::ServerName = form.text("server").parse().ok()?;

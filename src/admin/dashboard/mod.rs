@@ -56,7 +56,9 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{import::takes_files, notice::Notice, page::dress, sign_in::signed_out};
+pub(super) use self::{
+    chatting::answers_script, import::takes_files, notice::Notice, page::dress, sign_in::signed_out,
+};
 use super::{export, route::Route};
 
 /// The pages, and what they are made of.
@@ -134,7 +136,7 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, REVOKE, post(api_keys::revoke)),
         (Method::GET, "/chat", get(chatting::show)),
         (Method::POST, "/chat", post(chatting::run)),
-        (Method::POST, "/chat/stream", post(chatting::stream)),
+        (Method::POST, chatting::STREAM, post(chatting::stream)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
         (Method::GET, "/audit", get(audit::list)),

@@ -216,7 +216,7 @@ fn failure(hosts: &Hosts, fault: &Fault, is_inside: bool) -> Option<Response> {
 fn said(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::NotFound | Code::MethodNotAllowed => (
-            "There is nothing here",
+            "Page not found",
             "The address may be mistyped, or the page is gone.",
         ),
         Code::SignedOut => (
@@ -224,11 +224,11 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "A session lasts 12 hours, and ends when the token changes or somebody ends it. Sign in in another tab, then send this form again.",
         ),
         Code::Forbidden => (
-            "This is not for your role",
-            "Nothing was changed. Ask somebody who may, or sign in as somebody else.",
+            "Your role does not allow this",
+            "Nothing was changed. Ask an admin, or sign in as somebody else.",
         ),
         Code::ServerNotFound => (
-            "There is no such server",
+            "Server not found",
             "It may have been deleted or renamed. A draft is gone a day after its last change.",
         ),
         Code::HostNotAllowed => (
@@ -243,10 +243,7 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "Somebody else was faster",
             "Nothing was changed. Go back, reload the page, and try again.",
         ),
-        Code::DeclaredInFile => (
-            "This is declared in a file",
-            "Change it in the configuration file; the gateway follows the file.",
-        ),
+        Code::DeclaredInFile => ("This cannot be changed here", "Nothing was changed."),
         Code::Registry => (
             "The storage does not answer",
             "Nothing was changed as far as is known. The log of the gateway says what is wrong; try again when it is mended.",

@@ -83,7 +83,7 @@ impl Selection {
                 offered: view.offered_name.clone(),
                 about: view.description.as_deref().map(Shown::of),
                 schema: schema.map(|schema| Shown::short(&schema, SCHEMA)),
-                tried_at: tried_at(server, view),
+                tried_at: tried_at(server, seen, view),
                 is_on: policy.is_some() || is_all,
                 asks: policy == Some(&"ask_first"),
                 effect: effect(view),
@@ -131,9 +131,16 @@ impl Said {
     }
 }
 
-/// The page on which a tool is tried; a draft has none.
-fn tried_at(server: &Server, view: &ToolView<'_>) -> Option<String> {
-    view.fingerprint.filter(|_| !server.draft)?;
+/// The page on which a tool is tried; a draft has none, and a tool that is not offered.
+fn tried_at(server: &Server, seen: &Observation, view: &ToolView<'_>) -> Option<String> {
+    let now = view.fingerprint.filter(|_| !server.draft)?;
+    server.tools.policy(view.name)?;
+    if server
+        .withheld(view.name, now, seen.pins.as_deref())
+        .is_some()
+    {
+        return None;
+    }
     let mut query = form_urlencoded::Serializer::new(String::new());
     let query = query.append_pair("tool", view.name).finish();
     Some(format!("/servers/{}/try?{query}", server.name))

@@ -47,6 +47,8 @@ struct Timeline {
     /// The servers that were named, and the names of those that there are.
     servers: Vec<(Shown, Option<ServerName>)>,
     bars: Vec<Bar>,
+    /// Whether there are texts that the model was given.
+    has_given: bool,
 }
 
 /// What the caller of a refused request got.
@@ -92,6 +94,9 @@ pub(super) async fn show(
         refused: steps.iter().find_map(refused),
         servers: servers(&store, &trace).await?,
         figures: Figures::of(&trace, clock.now()),
+        has_given: steps
+            .iter()
+            .any(|step| matches!(step, Step::Prompt(_) | Step::Instructions(_))),
         bars: steps
             .iter()
             .map(|step| Bar::of(step, model, whole))
@@ -159,10 +164,10 @@ impl Bar {
         let omitted;
         let (kind, what, name) = match step {
             Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
-            Step::Prompt(_) => ("listing", "Prompt", ""),
+            Step::Prompt(_) => ("given", "Prompt", ""),
             Step::Call(call) => ("call", "Tool", &*call.name),
             Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
-            Step::Instructions(given) => ("listing", "Instructions", &*given.server),
+            Step::Instructions(given) => ("given", "Instructions", &*given.server),
             Step::Omission(omission) => {
                 omitted = format!("{} calls beyond those of a turn", omission.calls);
                 ("listing", "", &*omitted)

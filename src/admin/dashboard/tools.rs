@@ -26,9 +26,7 @@ use super::{
     text::Shown,
     wizard::{Problem, known_tools, status},
 };
-use crate::registry::{
-    Error, Fingerprint, Observation, Pins, Server, Source, ToolState, members::Tree,
-};
+use crate::registry::{Fingerprint, Observation, Pins, Server, Source, ToolState, members::Tree};
 
 /// Lines of a difference that are shown.
 const LINES: usize = 1500;
@@ -142,7 +140,7 @@ pub(super) async fn accept(
 ) -> Answer {
     let server = pages.store.get(&name).await?;
     if server.source == Source::File && server.pins.is_some() {
-        return Err(Error::Declared { name }.into());
+        return Err(pages.store.declared().fault(&name));
     }
     let form = Form::parse(&form)?;
     let named = form.all("tool").zip(form.all("fingerprint"));

@@ -12,6 +12,7 @@ use super::{
         answer::{Answer, Named},
         calling::{Calling, Entered, NotCalled},
         fault::{Code, Fault},
+        projects::{DEFAULT, usual},
         tool_view::ToolView,
         tools::is_listed_for_callers,
     },
@@ -136,7 +137,7 @@ async fn content(pages: &ServerPages, name: &ServerName, tool: &str) -> Result<T
         asks_first: asks_first(&server, tool),
         is_passthrough: is_listed_for_callers(&server),
         arguments: Arguments::of(schema),
-        project: "default".to_owned(),
+        project: usual(&server).to_owned(),
         outcome: None,
         curl: None,
     })
@@ -161,7 +162,7 @@ impl Outcome {
 /// The call as a command for a shell; the token is in a variable.
 fn curl(content: &Trying, arguments: &str) -> Shown {
     let mut body = format!("{{\"arguments\": {arguments}");
-    if content.project != "default" && !content.project.is_empty() {
+    if content.project != DEFAULT && !content.project.is_empty() {
         body += &format!(", \"project\": {}", crate::json::quoted(&content.project));
     }
     if content.asks_first {

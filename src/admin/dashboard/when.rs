@@ -38,6 +38,21 @@ impl When {
             .collect::<String>()
             .replace('T', " ")
     }
+
+    /// It as people write it, such as `28 Feb 2027, 16:30 UTC`.
+    pub(super) fn said(&self) -> String {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let part = |range| self.exact.get(range).unwrap_or_default();
+        let month = part(5..7).parse::<usize>().unwrap_or_default();
+        let month = MONTHS
+            .get(month.wrapping_sub(1))
+            .copied()
+            .unwrap_or_default();
+        let day = part(8..10).trim_start_matches('0');
+        format!("{day} {month} {}, {} UTC", part(0..4), part(11..16))
+    }
 }
 
 fn ago(passed: Duration) -> String {
@@ -78,6 +93,14 @@ pub(super) fn span(took: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_has_the_name_of_its_month() {
+        let now = SystemTime::UNIX_EPOCH;
+        let at = now + Duration::from_secs(1_803_832_201);
+        assert_eq!(When::of(at, now).said(), "28 Feb 2027, 16:30 UTC");
+        assert_eq!(When::of(now, now).said(), "1 Jan 1970, 00:00 UTC");
+    }
 
     #[test]
     fn times_are_said_in_the_largest_unit_that_fits() {

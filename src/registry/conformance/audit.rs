@@ -108,16 +108,21 @@ pub async fn filters_find_what_they_say(store: impl AuditStore) {
     other.operator = "bob".to_owned();
     other.at += Duration::from_secs(60);
     let (at, later) = (entry("server.create", "a"), other.at);
-    added(&store, &[at.clone(), other.clone()]).await;
+    let mut part = entry("tool.call", "c/é");
+    part.at = at.at;
+    added(&store, &[at.clone(), part.clone(), other.clone()]).await;
     for (filter, expected) in [
-        (by(|f| f.operator = Some("ann".into())), vec![&at]),
+        (by(|f| f.operator = Some("ann".into())), vec![&part, &at]),
         (by(|f| f.operator = Some("an".into())), vec![]),
         (by(|f| f.action = Some("tools.accept".into())), vec![&other]),
         (by(|f| f.action = Some("tools.".into())), vec![&other]),
         (by(|f| f.action = Some("tools".into())), vec![]),
         (by(|f| f.target = Some("a".into())), vec![&at]),
+        (by(|f| f.target = Some("c".into())), vec![&part]),
+        (by(|f| f.target = Some("c/é".into())), vec![&part]),
+        (by(|f| f.target = Some("c/".into())), vec![]),
         (by(|f| f.from = Some(later)), vec![&other]),
-        (by(|f| f.to = Some(later)), vec![&at]),
+        (by(|f| f.to = Some(later)), vec![&part, &at]),
         (
             by(|f| (f.operator, f.target) = (Some("bob".into()), Some("a".into()))),
             vec![],

@@ -134,7 +134,9 @@ async fn listed(
         "SELECT id, at, operator, role, via, address, action, target, before_change, after_change
          FROM mcp_audit
          WHERE organization = $1 AND ($2 = '' OR id < $2)
-           AND ($3 = '' OR '=' || operator = $3) AND ($4 = '' OR '=' || target = $4)
+           AND ($3 = '' OR '=' || operator = $3)
+           AND ($4 = '' OR '=' || target = $4
+                OR substr('=' || target, 1, length($4) + 1) = $4 || '/')
            AND ($5 = '' OR '=' || action = $5 OR ($6 <> '' AND substr(action, 1, length($6)) = $6))
            AND ($7 < 0 OR at >= $7) AND ($8 < 0 OR at < $8)
          ORDER BY id DESC LIMIT $9",

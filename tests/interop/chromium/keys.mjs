@@ -7,7 +7,7 @@ import { button } from "./steps.mjs";
 // The form of a new key, from the list on.
 async function newKey(page, { name, project }) {
   await page.goto("/api-keys");
-  await page.getByRole("link", { name: "Make a key" }).first().click();
+  await page.getByRole("link", { name: "Create key" }).first().click();
   await page.getByLabel("Name").fill(name);
   await page.getByLabel("Project").fill(project);
 }
@@ -19,7 +19,7 @@ export async function makes({ visit, token, noScript, name, project, expires }) 
   await page.getByRole("heading", { name: "API Keys", level: 1 }).waitFor();
   await newKey(page, { name, project });
   await page.getByLabel("Expires").selectOption({ label: expires });
-  await button(page, "Make the key").click();
+  await button(page, "Create key").click();
   await page.getByRole("status").getByText("Copy the key now.").waitFor();
   const key = await page.getByLabel("API key").inputValue();
   assert.match(key, /^mcpk_[0-9A-Za-z]{43}$/);
@@ -36,7 +36,7 @@ export async function copies({ visit, token, name, project }) {
   const visitor = await visit({ permissions: ["clipboard-read", "clipboard-write"] });
   const page = await visitor.signIn(token);
   await newKey(page, { name, project });
-  await button(page, "Make the key").click();
+  await button(page, "Create key").click();
   const key = await page.getByLabel("API key").inputValue();
   const copied = () => page.evaluate(() => navigator.clipboard.readText());
   await page.locator("[data-copy=made-key]").click();
@@ -65,11 +65,11 @@ export async function dates({ visit, token, name, project }) {
   const date = page.getByLabel("Date (UTC)");
   assert.equal(await date.isVisible(), false);
   await page.getByLabel("Expires").selectOption({ label: "at the end of a date" });
-  await button(page, "Make the key").click();
+  await button(page, "Create key").click();
   await page.getByRole("alert").getByText("The expiry needs a date").waitFor();
   await date.fill("2099-12-31");
-  await button(page, "Make the key").click();
-  await page.getByText("until 2100-01-01T00:00:00.000Z").waitFor();
+  await button(page, "Create key").click();
+  await page.getByText("until 1 Jan 2100, 00:00 UTC").waitFor();
 }
 
 // Every page in all its states, to everybody.
@@ -85,14 +85,14 @@ export async function looks({ visit, token, screenshots, name }) {
   await page.getByLabel("Name").fill(" ");
   await page.getByLabel("Project").fill("web");
   await page.getByLabel("Expires").selectOption({ label: "at the end of a date" });
-  await button(page, "Make the key").click();
+  await button(page, "Create key").click();
   await page.getByRole("alert").waitFor();
   await look("wrong");
   await page.goto("/api-keys");
   await page.getByRole("link", { name: `Revoke ${name}`, exact: true }).click();
   await look("revoke");
   await newKey(page, { name: "shown-once", project: "web" });
-  await button(page, "Make the key").click();
+  await button(page, "Create key").click();
   await page.getByRole("status").waitFor();
   await look("made");
   return found;

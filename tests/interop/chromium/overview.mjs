@@ -14,14 +14,14 @@ export async function isEmpty({ visit, token, screenshots }) {
 // The page updates itself: `more` is the address that makes another exchange be counted.
 export async function updatesItself({ visit, token, exchanges }) {
   const page = await (await visit()).signIn(token, "/");
-  const card = page.getByRole("region", { name: "Exchanges per minute" });
-  await card.getByText(`${exchanges[0]} exchanges`, { exact: true }).waitFor();
+  const card = page.getByRole("region", { name: "Exchanges", exact: true });
+  await card.getByText(`${exchanges[0]} in 24 h`).waitFor();
   await page.getByText("live", { exact: true }).waitFor();
   const table = page.getByText("Figures as a table");
   await table.click();
   await page.evaluate(() => { window.isTheSamePage = true; });
   // Somebody else has it counted meanwhile.
-  await card.getByText(`${exchanges[1]} exchanges`, { exact: true }).waitFor({ timeout: 30_000 });
+  await card.getByText(`${exchanges[1]} in 24 h`).waitFor({ timeout: 30_000 });
   assert(await page.evaluate(() => window.isTheSamePage), "the page was loaded anew");
   // What was open still is.
   await page.getByRole("table", { name: "Figures over time, the latest first" }).waitFor();

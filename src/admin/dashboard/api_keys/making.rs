@@ -15,16 +15,17 @@ use super::pages::KeyPages;
 use crate::{
     admin::{
         answer::Answer,
-        api_keys::Entered,
+        api_keys::{self, Entered},
         callers_url::CallersUrl,
         dashboard::{
             errors::Errors,
             form::Form,
             page::{Frame, page},
             text::Shown,
+            when::When,
         },
-        fault::{Code, Fault},
-        time::{from_date, rfc3339},
+        fault::{Code, Fault, Faults},
+        time::from_date,
     },
     registry::ApiKeyId,
 };
@@ -58,7 +59,7 @@ struct Made<'a> {
     name: Shown,
     project: Shown,
     key: &'a str,
-    expires: Option<String>,
+    expires: Option<When>,
     gateway: &'a CallersUrl,
 }
 
@@ -76,16 +77,16 @@ pub(in super::super) async fn make(State(pages): State<KeyPages>, form: Bytes) -
     let id = form.text("id").parse();
     let id = id.unwrap_or_else(|_| ApiKeyId::random());
     let made = match entered(&form, pages.keys.now()) {
-        Ok(entered) => pages.keys.make(id, &entered).await,
-        Err(fault) => Err(fault),
+        Ok(entered) => pages.keys.make(id, &entered).await.map_err(Faults::from),
+        Err(faults) => Err(faults),
     };
     let (made, secret) = match made {
         Ok(made) => made,
-        Err(fault) if fault.code() == Code::InvalidRequest => {
-            let status = fault.status();
-            return asked(&pages, &form, status, errors(fault)?).await;
+        Err(faults) if faults.as_first().code() == Code::InvalidRequest => {
+            let status = faults.as_first().status();
+            return asked(&pages, &form, status, errors(faults)?).await;
         }
-        Err(fault) => return Err(fault),
+        Err(faults) => return Err(faults.into()),
     };
     let key = &made.key;
     pages.projects.note_named(key.project.name());
@@ -94,7 +95,7 @@ pub(in super::super) async fn make(State(pages): State<KeyPages>, form: Bytes) -
         name: Shown::of(&key.name),
         project: Shown::of(key.project.name()),
         key: secret.expose_secret(),
-        expires: key.expires_at.map(rfc3339),
+        expires: key.expires_at.map(|at| When::until(at, pages.keys.now())),
         gateway: &pages.callers_url,
     };
     page(StatusCode::OK, &content)
@@ -116,12 +117,23 @@ async fn asked(pages: &KeyPages, form: &Form, status: StatusCode, errors: Errors
     page(status, &content)
 }
 
-fn entered(form: &Form, now: SystemTime) -> Result<Entered, Fault> {
-    Ok(Entered {
-        name: form.trimmed("name").to_owned(),
-        project: form.trimmed("project").to_owned(),
-        expires_at: expiry(form.text("expires"), form.trimmed("expires_on"), now)?,
-    })
+fn entered(form: &Form, now: SystemTime) -> Result<Entered, Faults> {
+    let [name, project] = ["name", "project"].map(|field| form.trimmed(field).to_owned());
+    let mut faults = Vec::new();
+    for (field, text) in [("name", &name), ("project", &project)] {
+        faults.extend(api_keys::check(field, text).err());
+    }
+    let expires_at = expiry(form.text("expires"), form.trimmed("expires_on"), now);
+    let expires_at = expires_at.unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
+    let entered = Entered {
+        name,
+        project,
+        expires_at,
+    };
+    Faults::unless(faults, entered)
 }
 
 /// When a key expires: after so many days, at the end of a date in UTC, or never.
@@ -138,23 +150,28 @@ fn expiry(choice: &str, date: &str, now: SystemTime) -> Result<Option<SystemTime
     }
 }
 
-/// The error of the form, beside its field and in its words.
-fn errors(fault: Fault) -> Result<Errors, Fault> {
+/// The errors of the form, each beside its field and in its words.
+fn errors(faults: Faults) -> Result<Errors, Fault> {
+    Errors::of(faults.map(in_words))
+}
+
+fn in_words(fault: Fault) -> Fault {
     let label = match fault.param() {
         Some("name") => "Name",
         Some("project") => "Project",
         Some("expires_at") => "The expiry",
-        _ => return Errors::of(fault),
+        _ => return fault,
     };
     let param = fault.param().unwrap_or_default();
     let rest = fault.message().strip_prefix(param).unwrap_or_default();
     let words = format!("{label} {}.", rest.trim_start_matches([':', ' ']));
-    Errors::of(fault.with_page(Some(words.into())))
+    fault.with_page(Some(words.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::time::rfc3339;
 
     #[test]
     fn a_key_lives_for_days_to_the_end_of_a_date_or_forever() {

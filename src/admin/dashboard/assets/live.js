@@ -18,6 +18,7 @@ if (live) {
       const same = part.querySelector(key(open));
       if (same) same.open = true;
     }
+    offerCopies(part);
     shown.replaceWith(part);
     shown = part;
     if (focus) part.querySelector(focus)?.focus({ preventScroll: true });

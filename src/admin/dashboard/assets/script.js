@@ -37,16 +37,18 @@ addEventListener("pageshow", (event) => {
 });
 
 // Copying what has to be pasted elsewhere.
-for (const button of document.querySelectorAll("[data-copy]")) {
-  if (!navigator.clipboard) continue;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    const from = document.getElementById(button.dataset.copy);
-    await navigator.clipboard.writeText(from.value ?? from.textContent);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  });
-}
+const offerCopies = (part) => {
+  for (const button of part.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+};
+offerCopies(document);
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (!button) return;
+  const from = document.getElementById(button.dataset.copy);
+  await navigator.clipboard.writeText(from.value ?? from.textContent);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
 
 // A button that can only be pressed once the name is typed.
 for (const field of document.querySelectorAll("[data-confirm]")) {

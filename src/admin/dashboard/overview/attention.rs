@@ -82,8 +82,15 @@ impl Attention {
         &self,
         overview: &Overview,
         links: &Links,
+        may_edit: bool,
     ) -> Result<Vec<Item>, Fault> {
         let mut items = self.of_servers(links).await?;
+        if !may_edit {
+            // What is to be done about a server is for others to do.
+            for item in &mut items {
+                item.action = "Open";
+            }
+        }
         items.extend(out_of(&overview.totals, links));
         items.extend(unpriced(overview, links));
         // What is broken comes first.

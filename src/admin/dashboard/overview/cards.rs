@@ -53,16 +53,26 @@ pub(super) fn cards(
         .as_ref()
         .filter(|before| before.exchanges > 0);
     let passed = now.min(span.range.to()).duration_since(span.range.from());
-    let minutes = minutes(passed.unwrap_or_default());
+    let passed = passed.unwrap_or_default();
+    let minutes = minutes(passed);
     let whole = self::minutes(span.range.length());
     let trend = |more, now: f64, before: Option<f64>| relative(more, now, before?, span.before);
     let each = |what: String| format!("{what} in {}", steps.length());
     let rate = totals.exchanges as f64 / minutes;
+    let all = of(totals.exchanges, "exchange", "exchanges");
+    // Of few, their number says more than a small fraction.
+    let (title, value, about) = match rate {
+        0.1.. => ("Exchanges per minute", fraction(rate), all),
+        _ => {
+            let value = format!("{} in {}", totals.exchanges, lasting(passed));
+            ("Exchanges", value, String::new())
+        }
+    };
     let exchanges = Card {
         id: "exchanges",
-        title: "Exchanges per minute",
-        value: fraction(rate),
-        about: of(totals.exchanges, "exchange", "exchanges"),
+        title,
+        value,
+        about,
         link: links.all(),
         trend: trend(
             More::IsNeither,
@@ -203,6 +213,16 @@ pub(super) fn cards(
     ]
 }
 
+/// A length of time in its nearest unit, such as `24 h`.
+fn lasting(length: Duration) -> String {
+    let hours = length.as_secs_f64() / 3600.0;
+    match hours {
+        ..0.9 => format!("{:.0} min", hours * 60.0),
+        ..36.0 => format!("{hours:.0} h"),
+        _ => format!("{:.0} days", hours / 24.0),
+    }
+}
+
 fn minutes(length: Duration) -> f64 {
     length.as_secs_f64().max(60.0) / 60.0
 }
@@ -292,6 +312,18 @@ fn told(more: More, difference: f64, least: f64, said: String, than: &str) -> Tr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_is_said_in_its_nearest_unit() {
+        for (minutes, said) in [
+            (5, "5 min"),
+            (61, "1 h"),
+            (1441, "24 h"),
+            (7 * 1440 + 59, "7 days"),
+        ] {
+            assert_eq!(lasting(Duration::from_secs(minutes * 60)), said);
+        }
+    }
 
     #[test]
     fn a_trend_says_which_way_and_whether_that_is_bad() {

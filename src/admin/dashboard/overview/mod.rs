@@ -105,7 +105,7 @@ pub(in super::super) async fn show(
         custom: span.custom(&filters),
         chips: vec![filters.open_chip("project", "Project", known)],
         said: span.said.clone(),
-        attention: attention.items(&overview, &links).await?,
+        attention: attention.items(&overview, &links, frame.may_edit()).await?,
         first: match is_empty {
             true => attention.first().await?,
             false => None,
