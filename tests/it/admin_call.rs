@@ -184,6 +184,20 @@ async fn what_a_caller_may_not_do_an_operator_may_not_either() {
         ),
         (
             "echo",
+            json!({"project": "a\n\u{0}b"}),
+            400,
+            "invalid_request",
+            Some("project"),
+        ),
+        (
+            "echo",
+            json!({"project": "p".repeat(101)}),
+            400,
+            "invalid_request",
+            Some("project"),
+        ),
+        (
+            "echo",
             json!({"arguments": [1]}),
             400,
             "invalid_request",
@@ -304,6 +318,10 @@ async fn a_form_made_from_the_schema_runs_the_tool() {
     fields[4].1 = "batch";
     let page = pages.post("/servers/s/try", &fields).await;
     assert!(page.html(200).contains("Not called"), "{}", page.text);
+    let long = "p".repeat(101);
+    fields[4].1 = &long;
+    let page = pages.post("/servers/s/try", &fields).await;
+    assert!(page.html(400).contains("1 to 100"), "{}", page.text);
     fields[1].1 = "0";
     fields[4].1 = "default";
     let page = pages.post("/servers/s/try", &fields).await;

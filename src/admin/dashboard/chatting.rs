@@ -38,8 +38,9 @@ use super::{
     when::span,
 };
 use crate::{
+    name::ServerName,
     project::Project,
-    registry::{Filter, Page},
+    registry::{Filter, Page, is_name},
     trace::TraceId,
 };
 
@@ -285,7 +286,8 @@ impl Asked {
         }
     }
 
-    /// What is missing.
+    /// What is missing or wrong. What a caller may send is for the layer to refuse; this much is in
+    /// the audit as well.
     fn fault(&self) -> Option<&'static str> {
         if self.model.is_empty() {
             return Some("name a model");
@@ -293,7 +295,14 @@ impl Asked {
         if self.message.trim().is_empty() {
             return Some("write a message");
         }
-        self.servers.is_empty().then_some("choose a server")
+        if !is_name(&self.project) {
+            return Some(
+                "name a project with 1 to 100 characters, none of them a control character",
+            );
+        }
+        let is_server = |name: &String| name.parse::<ServerName>().is_ok();
+        let has_servers = !self.servers.is_empty() && self.servers.iter().all(is_server);
+        (!has_servers).then_some("choose a server")
     }
 
     fn request(&self) -> Request<'_> {
