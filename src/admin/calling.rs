@@ -24,7 +24,7 @@ use crate::{
     project::Project,
     refusal::{Kind, Refusal},
     registry::{
-        Error, Fingerprint,
+        Error, Fingerprint, NO_NAME, is_name,
         members::{self, Node, Words},
     },
     tool_caller::ToolCaller,
@@ -185,9 +185,10 @@ fn read(body: &Node<'_>) -> Result<Entered, members::Fault> {
     if let Some(arguments) = members.get("arguments") {
         arguments.table("must be an object: the arguments by their names")?;
     }
-    let project = members
-        .get("project")
-        .map(|at| at.text().map(str::to_owned));
+    let project = members.get("project").map(|at| {
+        let project = Some(at.text()?).filter(|project| is_name(project));
+        project.map(str::to_owned).ok_or_else(|| at.fault(NO_NAME))
+    });
     let fingerprint = members.get("fingerprint").map(|at| {
         let parsed = at.text()?.parse();
         parsed.map_err(|_| at.fault("must be 64 hex digits in lower case"))

@@ -1,5 +1,7 @@
 //! JSON Merge Patch (RFC 7396) of a server, as `PATCH` sends it.
 
+use std::{collections::HashMap, mem};
+
 use crate::registry::members::Tree;
 
 /// Changes the parts of a server that `patch` has, and removes those that are `null` in it.
@@ -17,7 +19,8 @@ pub(super) fn patched<'a>(mut server: Tree<'a>, patch: Tree<'a>) -> Tree<'a> {
 
 /// The function `MergePatch` of RFC 7396 section 2.
 ///
-/// A member that is there twice stays so: whoever reads the result refuses it.
+/// A member that is there twice stays so: whoever reads the result refuses it. Members are looked up
+/// and never searched for, since a body may have a hundred thousand.
 fn merge<'a>(target: &mut Tree<'a>, patch: Tree<'a>) {
     let Tree::Table(changes) = patch else {
         *target = patch;
@@ -27,26 +30,33 @@ fn merge<'a>(target: &mut Tree<'a>, patch: Tree<'a>) {
         *target = Tree::new();
     }
     let Tree::Table(members) = target else { return };
-    let mut seen = Vec::with_capacity(changes.len());
+    // The place of each member that the patch has not named yet; `None` once it has.
+    let names = members.iter().map(|(name, _)| name.clone());
+    let mut places: HashMap<_, _> = names.zip((0..).map(Some)).collect();
+    let mut merged: Vec<_> = mem::take(members).into_iter().map(Some).collect();
     for (name, change) in changes {
-        let is_again = seen.contains(&name);
-        seen.push(name.clone());
-        let at = members.iter().position(|(member, _)| *member == name);
-        match at.filter(|_| !is_again) {
-            Some(at) if change.is_null() => drop(members.remove(at)),
-            Some(at) => merge(&mut members[at].1, change),
-            None if change.is_null() && !is_again => {}
-            None => {
+        match places.insert(name.clone(), None) {
+            Some(Some(at)) if change.is_null() => merged[at] = None,
+            Some(Some(at)) => {
+                if let Some((_, value)) = &mut merged[at] {
+                    merge(value, change);
+                }
+            }
+            None if change.is_null() => {}
+            Some(None) | None => {
                 let mut added = Tree::Null;
                 merge(&mut added, change);
-                members.push((name, added));
+                merged.push(Some((name, added)));
             }
         }
     }
+    *members = merged.into_iter().flatten().collect();
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     fn merged(target: &str, patch: &str) -> String {
@@ -88,6 +98,18 @@ mod tests {
             merged(r#"{"a":1}"#, r#"{"a":2,"a":3,"b":4,"b":null}"#),
             r#"{"a":2,"a":3,"b":4,"b":null}"#
         );
+    }
+
+    /// 100,000 members took minutes while each was looked for among all others.
+    #[test]
+    fn members_by_the_thousand_are_merged_in_no_time() {
+        let members: Vec<_> = (0..100_000).map(|n| format!("\"{n:05}\":0")).collect();
+        let patch = format!("{{{}}}", members.join(","));
+        let begun = Instant::now();
+        assert_eq!(merged("{}", &patch), patch);
+        assert_eq!(merged(&patch, &patch), patch);
+        assert_eq!(merged(&patch, &patch.replace(":0", ":null")), "{}");
+        assert!(begun.elapsed().as_secs() < 5, "{:?}", begun.elapsed());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! The numbers come from the records of exchanges, so metrics, traces and the dashboard agree. A
 //! caller makes up no label: tools that a model makes up share one row, and so do all tools after
-//! the first 1,000; a model has rows of its own once an exchange with it has succeeded.
+//! the first 1,000; a model has rows of its own once an exchange with it has succeeded, and projects
+//! share one after the first 500 pairs of project and model.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -80,7 +81,7 @@ struct Counts {
     cost: Family<Names<2>, Counter<f64, AtomicU64>>,
     /// The tools that have rows, by their servers.
     known: Mutex<HashMap<Arc<str>, HashSet<Arc<str>>>>,
-    /// The models that have rows, by their projects.
+    /// The models that have rows, by their projects; `_other` is one of them.
     pairs: Mutex<HashMap<Arc<str>, HashSet<Arc<str>>>>,
 }
 
@@ -243,30 +244,28 @@ impl Counts {
     }
 
     /// The labels under which an exchange is counted. A model that nobody has answered for has no
-    /// name here.
+    /// name here, and takes one row of its project, as exchanges without a model do: operators may
+    /// make projects up.
     fn pair(&self, trace: &Trace) -> Names<2> {
         let labels = |[project, model]: [Arc<str>; 2]| [("project", project), ("model", model)];
         let project = &trace.project;
-        let other = || Arc::from(OTHER);
-        let Some(model) = &trace.model else {
-            return labels([project.clone(), "".into()]);
-        };
+        let asked = trace.model.as_deref().unwrap_or_default();
+        let has_answered = trace.model.is_none() || trace.outcome == Outcome::Ok;
+        let named = if has_answered { asked } else { OTHER };
         let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((project, models)) = pairs.get_key_value(project)
-            && let Some(model) = models.get(model)
+            && let Some(model) = models.get(asked).or_else(|| models.get(named))
         {
             return labels([project.clone(), model.clone()]);
         }
-        let is_long = project.len() > NAME || model.len() > NAME;
+        let is_long = project.len() > NAME || named.len() > NAME;
         if is_long || pairs.values().map(HashSet::len).sum::<usize>() == PAIRS {
-            return labels([other(), other()]);
+            return labels([OTHER, OTHER].map(Into::into));
         }
-        if trace.outcome != Outcome::Ok {
-            return labels([project.clone(), other()]);
-        }
+        let model: Arc<str> = named.into();
         let of_project = pairs.entry(project.clone()).or_default();
         of_project.insert(model.clone());
-        labels([project.clone(), model.clone()])
+        labels([project.clone(), model])
     }
 }
 
@@ -456,6 +455,26 @@ mod tests {
             r#"project="p-0",model="m-0"} 2"#,
         ] {
             assert!(text.contains(line), "{line}");
+        }
+    }
+
+    /// A call that an operator makes has no model, and a project that he may make up.
+    #[test]
+    fn made_up_projects_have_no_more_rows_than_pairs_have() {
+        for (model, outcome) in [(None, Outcome::Ok), (Some("m"), Outcome::Refused)] {
+            let metrics = Metrics::default();
+            let made_up = (0..PAIRS + 30).map(|n| format!("p-{n}"));
+            for project in made_up.chain(["p".repeat(NAME + 1)]) {
+                let mut trace = Arc::unwrap_or_clone(of(&project, "", outcome));
+                trace.model = model.map(Into::into);
+                metrics.record(&Arc::new(trace));
+            }
+            let text = text(&metrics);
+            let rows = text
+                .lines()
+                .filter(|l| l.starts_with("mcp_layer_exchanges_total{"));
+            assert_eq!(rows.count(), PAIRS + 1);
+            assert!(text.contains(r#"project="_other",model="_other"} 31"#));
         }
     }
 

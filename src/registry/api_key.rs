@@ -21,6 +21,8 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 
 /// The longest name of a key, and of its project, in characters: both stand in a row of a list.
 const NAME_LEN: usize = 100;
+/// The reason to refuse another name.
+pub(crate) const NO_NAME: &str = "must have 1 to 100 characters, none of them a control character";
 
 /// The id of a key: 128 bits, written as 32 hex digits. It opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -172,14 +174,17 @@ impl ApiKey {
 
     /// Checks the name or the project of a key.
     pub(crate) fn check(field: &'static str, text: &str) -> Result<(), Error> {
-        let is_short = text.chars().nth(NAME_LEN).is_none();
-        if is_short && !text.trim().is_empty() && !text.contains(char::is_control) {
-            return Ok(());
+        match is_name(text) {
+            true => Ok(()),
+            false => Err(Error::invalid(field, NO_NAME)),
         }
-        let reason =
-            format!("must have 1 to {NAME_LEN} characters, none of them a control character");
-        Err(Error::invalid(field, reason))
     }
+}
+
+/// Returns `true` for what a key may be called, and a project that is entered by hand.
+pub(crate) fn is_name(text: &str) -> bool {
+    let is_short = text.chars().nth(NAME_LEN).is_none();
+    is_short && !text.trim().is_empty() && !text.contains(char::is_control)
 }
 
 /// The text of a new key.

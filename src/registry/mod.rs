@@ -105,8 +105,6 @@ mod trace_store;
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
-#[cfg(feature = "admin")]
-pub(crate) use self::static_header::is_reserved_header;
 pub(crate) use self::timeout::Timeout;
 pub use self::{
     api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
@@ -150,6 +148,11 @@ pub use self::{
     tool_selection::{SelectedTool, ToolPolicy, ToolSelection},
     trace_memory::MemoryTraces,
     trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
+};
+#[cfg(feature = "admin")]
+pub(crate) use self::{
+    api_key::{NO_NAME, is_name},
+    static_header::is_reserved_header,
 };
 #[cfg(feature = "file")]
 pub use self::{

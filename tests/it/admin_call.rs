@@ -185,6 +185,20 @@ async fn what_a_caller_may_not_do_an_operator_may_not_either() {
         ),
         (
             "echo",
+            json!({"project": "a\n\u{0}b"}),
+            400,
+            "invalid_request",
+            Some("project"),
+        ),
+        (
+            "echo",
+            json!({"project": "p".repeat(101)}),
+            400,
+            "invalid_request",
+            Some("project"),
+        ),
+        (
+            "echo",
             json!({"arguments": [1]}),
             400,
             "invalid_request",
@@ -311,6 +325,10 @@ async fn a_form_made_from_the_schema_runs_the_tool() {
     ] {
         assert!(html.contains(part), "{part}: {html}");
     }
+    let long = "p".repeat(101);
+    fields[4].1 = &long;
+    let page = pages.post("/servers/s/try", &fields).await;
+    assert!(page.html(400).contains("1 to 100"), "{}", page.text);
     fields[1].1 = "0";
     fields[4].1 = "default";
     let page = pages.post("/servers/s/try", &fields).await;

@@ -158,6 +158,22 @@ async fn a_chat_is_of_a_project_that_can_use_the_server() {
 }
 
 #[tokio::test]
+async fn a_project_that_no_key_could_have_is_not_asked_for() {
+    let (gateway, pages) = pages([]).await;
+    let long = "p".repeat(101);
+    for project in [&*long, "a\u{0}b"] {
+        let mut asked = ASKED;
+        asked[3].1 = project;
+        let page = pages.post("/chat", &asked).await;
+        assert!(page.html(400).contains("1 to 100"), "{}", page.text);
+        assert_eq!(pages.post("/chat/stream", &asked).await.status, 400);
+    }
+    assert!(gateway.model.asked().is_empty());
+    let audit = pages.operator.get("/api/v1/audit?action=chat.ask").await;
+    assert_eq!(audit["entries"], json!([]));
+}
+
+#[tokio::test]
 async fn without_a_model_there_is_no_chat() {
     let pages = Pages::in_memory().await;
     let page = pages.get("/chat").await;

@@ -1,6 +1,6 @@
 //! Servers from the files of other programs, over REST.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use mcp_layer::registry::{Auth, MemoryRegistry, Server, ServerStore};
 use secrecy::ExposeSecret;
@@ -266,6 +266,8 @@ async fn a_fault_leaves_no_draft_and_names_its_place_without_its_value() {
     let operator = Operator::memory();
     let good = json!({"url": "https://mcp.example.com/mcp"});
     let url = "https://mcp.example.com/mcp";
+    let variables = (0..257).map(|n| (format!("V{n}"), "v"));
+    let variables: BTreeMap<String, &str> = variables.collect();
     for (bad, param) in [
         (json!([]), "mcpServers.bad"),
         (json!({}), "mcpServers.bad"),
@@ -306,6 +308,30 @@ async fn a_fault_leaves_no_draft_and_names_its_place_without_its_value() {
             "mcpServers.bad.args[0]",
         ),
         (json!({"command": "x", "env": []}), "mcpServers.bad.env"),
+        (
+            json!({"command": "'".repeat(16 * 1024 + 1)}),
+            "mcpServers.bad.command",
+        ),
+        (
+            json!({"command": "x", "cwd": "d".repeat(16 * 1024 + 1)}),
+            "mcpServers.bad.cwd",
+        ),
+        (
+            json!({"command": "x", "args": ["-y", "a".repeat(16 * 1024 + 1)]}),
+            "mcpServers.bad.args[1]",
+        ),
+        (
+            json!({"command": "x", "args": vec!["a"; 257]}),
+            "mcpServers.bad.args",
+        ),
+        (
+            json!({"command": "x", "env": {"A": "a".repeat(16 * 1024 + 1)}}),
+            "mcpServers.bad.env.A",
+        ),
+        (
+            json!({"command": "x", "env": variables}),
+            "mcpServers.bad.env",
+        ),
     ] {
         let file = json!({"mcpServers": {"good": good, "bad": bad}});
         let answer = operator.post(IMPORT, &file).await;

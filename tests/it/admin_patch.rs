@@ -1,5 +1,7 @@
 //! Parts of a server, changed over REST (RFC 7396).
 
+use std::time::Instant;
+
 use mcp_layer::registry::{MemoryRegistry, Overlay};
 use serde_json::{Value, json};
 
@@ -128,4 +130,30 @@ async fn a_server_of_a_file_is_changed_there() {
     let operator = Operator::new(overlay.await.unwrap());
     let answer = patch(&operator, &json!({"version": 1, "enabled": false})).await;
     assert_eq!(answer.error(409).0, "declared_in_file");
+}
+
+/// A body of a mebibyte took minutes of the thread that callers are served by.
+#[tokio::test]
+async fn a_body_that_is_made_to_take_long_is_refused_soon() {
+    let operator = operator().await;
+    let unknown = (0..90_000).map(|n| (format!("{n:05}"), json!(0)));
+    let unknown = Value::Object(unknown.collect());
+    let tools: Vec<_> = (0..110_000).map(|n| format!("{n:05}")).collect();
+    let headers = (0..25_000).map(|n| json!({"name": format!("x-{n:05}"), "value": "v"}));
+    let headers: Vec<_> = headers.collect();
+    let auth = json!({"version": 1, "auth": {"type": "static_headers", "headers": headers}});
+    for (body, param) in [
+        (unknown, "00000"),
+        (json!({"version": 1, "tools": tools}), "tools"),
+        (auth, "auth.headers"),
+    ] {
+        let begun = Instant::now();
+        let answer = patch(&operator, &body).await;
+        assert_eq!(answer.error(400).1.as_deref(), Some(param));
+        assert!(
+            begun.elapsed().as_secs() < 5,
+            "{param} {:?}",
+            begun.elapsed()
+        );
+    }
 }

@@ -120,7 +120,7 @@ async fn where_nothing_has_happened_it_says_what_to_do_first() {
 async fn figures_have_charts_a_table_and_lead_to_their_exchanges() {
     let exchanges = vec![
         exchange("web", "m", Outcome::Ok),
-        exchange("web", "m", Outcome::Ok),
+        exchange("web", "n", Outcome::Ok),
         exchange("batch", "n", Outcome::Refused),
     ];
     let page = after(vec![server()], exchanges).await.get("/").await;

@@ -13,18 +13,8 @@ use crate::support::dice::Dice;
 use crate::support::directory::Directory;
 use crate::support::gateway::{Gateway, auto};
 use crate::support::model::{calls, says};
-use crate::support::overview::{Tally, exchange, read, records};
+use crate::support::overview::{Tally, exchange, exchanges, read, records};
 use crate::support::sql::{intruder, open, run};
-
-/// Exchanges of the last twenty hours.
-fn exchanges(seed: u64, count: u64) -> Vec<Arc<Trace>> {
-    let (mut dice, now) = (Dice(seed), SystemTime::now());
-    let exchanges = (0..count).map(|_| {
-        let ago = Duration::from_secs(dice.roll(20 * 60 * 60));
-        Arc::new(exchange(&mut dice, now - ago))
-    });
-    exchanges.collect()
-}
 
 /// Holds the figures of all and of one project against the records.
 async fn agree(overview: &impl OverviewStore, records: &[Trace]) {
@@ -58,7 +48,7 @@ async fn agree(overview: &impl OverviewStore, records: &[Trace]) {
 async fn in_memory_figures_are_the_sums_of_the_records() {
     let (traces, overview) = (MemoryTraces::default(), MemoryOverview::default());
     let sink = OverviewSink::new(overview.clone());
-    for exchange in exchanges(1, 900) {
+    for exchange in exchanges(1, 900, 20) {
         traces.record(&exchange);
         sink.record(&exchange);
     }
@@ -72,7 +62,7 @@ async fn in_a_database_figures_of_two_processes_are_the_sums_of_the_records() {
     let url = directory.url("a.db");
     let (one, other) = (open(&url, &ring).await, open(&url, &ring).await);
     let sinks = [one.clone(), other.clone()].map(OverviewSink::new);
-    for (number, exchange) in exchanges(2, 900).into_iter().enumerate() {
+    for (number, exchange) in exchanges(2, 900, 20).into_iter().enumerate() {
         one.record(&exchange);
         sinks[number % 2].record(&exchange);
         if number % 300 == 7 {
@@ -97,7 +87,7 @@ async fn what_is_counted_while_the_database_is_locked_is_written_afterwards() {
     let sink = OverviewSink::new(registry.clone());
     let mut intruder = intruder(&url).await;
     run(&mut intruder, "BEGIN EXCLUSIVE").await;
-    let exchanges = exchanges(3, 50);
+    let exchanges = exchanges(3, 50, 20);
     let begun = Instant::now();
     exchanges.iter().for_each(|exchange| sink.record(exchange));
     assert!(begun.elapsed() < Duration::from_millis(100));
@@ -162,4 +152,5 @@ async fn an_exchange_of_the_layer_is_counted_within_two_seconds() {
     assert_eq!(counted, Tally::of(&records(&traces).await));
     assert_eq!((counted.totals.errors, counted.totals.calls), (1, 1));
     assert_eq!(counted.by[3]["s echo"].calls, 1);
+    assert_eq!(counted.by[2].get("unknown"), None);
 }

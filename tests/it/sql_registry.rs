@@ -313,7 +313,7 @@ async fn a_record_that_does_not_fit_is_refused_and_not_cut() {
         (
             "server",
             server("a")
-                .with_tools((0..9000).map(|n| format!("{n:030}")))
+                .with_tools((0..4000).map(|n| format!("{n:080}")))
                 .unwrap(),
         ),
         ("description", {

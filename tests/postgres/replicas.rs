@@ -1,5 +1,6 @@
 //! Several replicas on one PostgreSQL.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
@@ -12,8 +13,7 @@ use mcp_layer::secret::KeyRing;
 use mcp_layer::trace::TraceSink;
 use sqlx::Row;
 
-use crate::support::dice::Dice;
-use crate::support::overview::{Tally, exchange, read};
+use crate::support::overview::{Tally, exchanges, read};
 use crate::support::postgres::Postgres;
 use crate::support::sql::{find, intruder, name, open, server};
 use crate::support::{replicas, tenants};
@@ -212,17 +212,12 @@ async fn figures_of_replicas_are_added_up_and_seen_within_two_seconds() {
     let (url, ring) = (postgres.database("a"), KeyRing::generate());
     let replicas = [open(&url, &ring).await, open(&url, &ring).await];
     let sinks = replicas.clone().map(OverviewSink::new);
-    let (mut dice, now) = (Dice(5), SystemTime::now());
-    let traces: Vec<_> = (0..400)
-        .map(|_| {
-            let ago = Duration::from_secs(dice.roll(3 * 60 * 60));
-            exchange(&mut dice, now - ago)
-        })
-        .collect();
+    let traces = exchanges(5, 400, 3);
     let begun = Instant::now();
     for (number, trace) in traces.iter().enumerate() {
-        sinks[number % 2].record(&std::sync::Arc::new(trace.clone()));
+        sinks[number % 2].record(trace);
     }
+    let traces: Vec<_> = traces.into_iter().map(Arc::unwrap_or_clone).collect();
     let expected = Tally::of(&traces);
     loop {
         let found = Tally::read(&read(&replicas[0], None, 24).await);

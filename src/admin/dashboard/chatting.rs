@@ -41,8 +41,9 @@ use super::{
     when::span,
 };
 use crate::{
+    name::ServerName,
     project::Project,
-    registry::{Error, Filter, Page, Server},
+    registry::{Error, Filter, NO_NAME, Page, Server, is_name},
     trace::TraceId,
 };
 
@@ -363,11 +364,15 @@ impl Asked {
         }
     }
 
-    /// What is missing.
+    /// What is missing or wrong. What a caller may send is for the layer to refuse; this much is in
+    /// the audit as well.
     fn missing(&self) -> Vec<Fault> {
+        let is_server = |name: &String| name.parse::<ServerName>().is_ok();
+        let has_servers = !self.servers.is_empty() && self.servers.iter().all(is_server);
         let all = [
             (self.model.is_empty(), "model", "name a model"),
-            (self.servers.is_empty(), "servers", "choose a server"),
+            (!is_name(&self.project), "project", NO_NAME),
+            (!has_servers, "servers", "choose a server"),
             (self.message.trim().is_empty(), "message", "write a message"),
         ];
         let missing = all.into_iter().filter(|(is_missing, ..)| *is_missing);

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    registry::{Server, ToolPolicy},
+    registry::{NO_NAME, Server, ToolPolicy, is_name},
     tool_loop::SingleResult,
 };
 
@@ -49,6 +49,7 @@ struct Trying {
     is_passthrough: bool,
     arguments: Arguments,
     project: String,
+    wrong_project: Option<String>,
     outcome: Option<Outcome>,
     /// The same call over REST, once it was made.
     curl: Option<Shown>,
@@ -89,10 +90,12 @@ pub(super) async fn run(
     let mut content = content(&pages, &name, form.text("tool")).await?;
     content.arguments = content.arguments.entered(&form);
     form.trimmed("project").clone_into(&mut content.project);
-    let Some(arguments) = content.arguments.read() else {
+    let project = Some(content.project.clone()).filter(|project| !project.is_empty());
+    let is_wrong = project.as_ref().is_some_and(|project| !is_name(project));
+    content.wrong_project = is_wrong.then(|| sentence(NO_NAME));
+    let (Some(arguments), false) = (content.arguments.read(), is_wrong) else {
         return page(StatusCode::BAD_REQUEST, &content);
     };
-    let project = Some(content.project.clone()).filter(|project| !project.is_empty());
     content.curl = Some(curl(&content, &arguments));
     let entered = Entered {
         arguments,
@@ -138,6 +141,7 @@ async fn content(pages: &ServerPages, name: &ServerName, tool: &str) -> Result<T
         is_passthrough: is_listed_for_callers(&server),
         arguments: Arguments::of(schema),
         project: usual(&server).to_owned(),
+        wrong_project: None,
         outcome: None,
         curl: None,
     })

@@ -74,20 +74,40 @@ fn covered(before: &str, argument: &str, env: &[(&str, &str)]) -> Option<String>
     let is_secret = |text: &str| redacted(text) != text;
     let is_named = before.starts_with('-')
         && !argument.starts_with('-')
-        && is_secret(&format!("{before}={argument}"));
+        && (takes_secrets(before, argument) || is_secret(&format!("{before}={argument}")));
     let has_value = env
         .iter()
         .any(|(_, value)| value.len() >= VALUE && argument.contains(value));
-    if !is_secret(argument) && !is_named && !has_value {
+    let assigned = argument.split_once('=');
+    let shows_itself =
+        is_secret(argument) || assigned.is_some_and(|(name, value)| takes_secrets(name, value));
+    if !shows_itself && !is_named && !has_value {
         return None;
     }
-    let name = argument.split_once('=').map(|(name, _)| name);
+    // What stands before a `=` in a value is no name, but the value's own beginning.
+    let name = assigned.filter(|_| shows_itself || has_value && !is_named);
+    let name = name.map(|(name, _)| name);
     let name =
         name.filter(|name| !is_secret(name) && env.iter().all(|(_, value)| !name.contains(value)));
     Some(match name {
         Some(name) => format!("{name}={COVER}"),
         None => COVER.to_owned(),
     })
+}
+
+/// Returns `true` for an option whose value may be a secret though its name does not say so: any
+/// header, and what many programs take a password (`-p`) or a user with one (`-u`) from. To others
+/// these are a port, or the number of a user.
+fn takes_secrets(option: &str, value: &str) -> bool {
+    let is_number = value
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || b".:".contains(&byte));
+    match option {
+        "-H" => true,
+        "-p" => !is_number,
+        "-u" | "--user" => value.contains(':') && !is_number,
+        _ => option.starts_with("--") && option.to_ascii_lowercase().contains("header"),
+    }
 }
 
 #[cfg(test)]
@@ -139,6 +159,16 @@ mod tests {
             (vec![secret], "'\\''…'\\''"),
             (vec!["-e", "API_KEY=abcdefgh12345"], "'\\''API_KEY=…'\\''"),
             (vec!["postgres://me:h1dden@db/x"], "'\\''…'\\''"),
+            (vec!["-p", "PWSECRET2abc"], "-p '\\''…'\\''"),
+            (vec!["-p=PWSECRET2abc"], "'\\''-p=…'\\''"),
+            (vec!["--password", "short"], "--password '\\''…'\\''"),
+            (vec!["--header=X-Key: s3cret"], "'\\''--header=…'\\''"),
+            (vec!["--header", "X-Key: s3cret"], "--header '\\''…'\\''"),
+            (vec!["--headers=X-Key: s3cret"], "'\\''--headers=…'\\''"),
+            (vec!["-H", "X-Key: s3cret"], "-H '\\''…'\\''"),
+            (vec!["-u", "me:s3cret"], "-u '\\''…'\\''"),
+            (vec!["--header", "X-Key: a=s3cret"], "--header '\\''…'\\''"),
+            (vec!["--cookie", "a=s3cret"], "--cookie '\\''…'\\''"),
         ] {
             let bridge = to("npx", &args).unwrap();
             assert!(
@@ -151,5 +181,13 @@ mod tests {
                 .unwrap()
                 .is_covered
         );
+        for plain in [
+            &["-p", "8080:80"][..],
+            &["--package=@scope/server", "--port", "8080"],
+            &["-u", "1000:1000"],
+            &["--token", "--verbose"],
+        ] {
+            assert!(!to("npx", plain).unwrap().is_covered, "{plain:?}");
+        }
     }
 }

@@ -18,6 +18,10 @@ pub(super) const SERVERS: usize = 200;
 const UNREAD: usize = 20;
 /// The longest name of a server: it is in every fault of it, and is shown to people.
 const NAME: usize = 200;
+/// The most arguments and the most variables of a server that is a program, and the longest text of
+/// these: each argument is held against each variable, and no file that people write has as many.
+const WORDS: usize = 256;
+const WORD: usize = 16 * 1024;
 /// The members that have a list of servers.
 const LISTS: [&str; 3] = ["mcpServers", "servers", "mcp.servers"];
 /// The members that have an address.
@@ -169,6 +173,7 @@ fn reached<'t>(members: &Members<'t>) -> Result<Reached<'t>, Fault> {
     match (&addresses[..], members.get("command")) {
         ([url], None) => remote(members, url.text()?).map(Reached::Remote),
         ([], Some(command)) => {
+            word(&command)?;
             let local = local(members, command.text()?)?;
             Ok(bridged(&local).map_or(Reached::Local(local), Reached::Remote))
         }
@@ -232,22 +237,40 @@ fn local<'t>(members: &Members<'t>, command: &'t str) -> Result<Local<'t>, Fault
     let args = members.get("args");
     let args = args
         .map(|at| at.items("must be a list of texts"))
-        .transpose()?;
-    let arg = |at: &Node<'t>| at.as_text().ok_or_else(|| at.fault("must be a string"));
-    let args: Result<Vec<_>, Fault> = args.iter().flatten().map(arg).collect();
+        .transpose()?
+        .unwrap_or_default();
     let env = members.get("env");
     let env = env.map(|at| at.table("must be an object")).transpose()?;
-    let env = env.iter().flat_map(Members::entries);
-    let directory = members.get("cwd").map(|at| at.text()).transpose()?;
+    let env: Vec<_> = env.iter().flat_map(Members::entries).collect();
+    for (name, count) in [("args", args.len()), ("env", env.len())] {
+        if count > WORDS {
+            return Err(members.fault(name, format!("has more than {WORDS}")));
+        }
+    }
+    let arg = |at: &Node<'t>| word(at)?.ok_or_else(|| at.fault("must be a string"));
+    // Numbers and the like are no secrets.
+    let variable = |(name, at): (_, Node<'t>)| {
+        let value = word(&at)?.unwrap_or_default();
+        Ok::<_, Fault>((name, value))
+    };
+    let directory = members.get("cwd");
+    let directory = directory
+        .map(|at| word(&at).and_then(|_| at.text()))
+        .transpose()?;
     Ok(Local {
         command,
-        args: args?,
-        // Numbers and the like are no secrets.
-        env: env
-            .map(|(name, at)| (name, at.as_text().unwrap_or_default()))
-            .collect(),
+        args: args.iter().map(arg).collect::<Result<_, _>>()?,
+        env: env.into_iter().map(variable).collect::<Result<_, _>>()?,
         directory,
     })
+}
+
+/// A text of a command or its variables; `None` if it is none.
+fn word<'t>(at: &Node<'t>) -> Result<Option<&'t str>, Fault> {
+    match at.as_text() {
+        Some(text) if text.len() > WORD => Err(at.fault(format!("has more than {WORD} bytes"))),
+        text => Ok(text),
+    }
 }
 
 /// The server behind a command that only bridges to it, such as

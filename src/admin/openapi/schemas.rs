@@ -679,7 +679,10 @@ fn rest() -> Value {
         }})),
         "ToolCall": entered(&[], json!({
             "arguments": {"type": "object", "default": {}},
-            "project": {"type": "string", "default": "default", "description": "Whose call it is."},
+            "project": {
+                "type": "string", "minLength": 1, "maxLength": 100, "default": "default",
+                "description": "Whose call it is.",
+            },
             "fingerprint": {
                 "type": "string",
                 "description": "The definition that was read; required for a tool that asks first.",

@@ -14,7 +14,7 @@ use super::{
     tree::Tree,
     word::Word,
 };
-use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader};
+use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader, auth::check_count};
 
 /// The labels of the list of headers, and of the name and value of each.
 pub(crate) const HEADERS: &str = "Headers";
@@ -116,10 +116,7 @@ fn read_headers(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth,
         .collect();
     let form = forms.join(" or ");
     let items = at.items(format!("must be a list of {form}"))?;
-    if items.is_empty() {
-        let error = Error::invalid("auth.headers", "name at least one header");
-        return Err(at.refused(error).into());
-    }
+    check_count(items.len()).map_err(|error| at.refused(error))?;
     let mut headers: Vec<StaticHeader> = Vec::with_capacity(items.len());
     let mut faults = Vec::new();
     for item in &items {

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use super::{figures::Figures, pack};
 
-/// The most names of one kind in the sums of a bucket. Callers make names of models up, and a page
-/// of more says nothing.
+/// The most names of one kind in the sums of a bucket: a page of more says nothing.
 const NAMES: usize = 200;
 /// The longest name, in bytes; no model's service takes a longer one for a model.
-const LONGEST: usize = 256;
+pub(super) const LONGEST: usize = 256;
 /// The separator of a server and its tool, which no name of a server has.
 const SEPARATOR: char = '\u{1f}';
 
@@ -18,9 +17,9 @@ const SEPARATOR: char = '\u{1f}';
 pub struct Breakdown {
     /// By project.
     pub projects: Names,
-    /// By the model that was asked for; empty for requests that named none.
+    /// By the model that was asked for, once it has answered; empty for requests that named none.
     pub models: Names,
-    /// By server that was asked for: the exchanges, and the calls of its tools.
+    /// By server that was asked for, once it was found: the exchanges, and the calls of its tools.
     pub servers: Names,
     /// By tool: its calls, and how long they took. See [`Names::tools`].
     pub tools: Names,
@@ -30,7 +29,7 @@ pub struct Breakdown {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     names: HashMap<Box<str>, Figures>,
-    /// What has a name that is too long, or one too many.
+    /// What has a name that is too long, one too many, or made up for all that is known.
     other: Figures,
 }
 
@@ -101,7 +100,8 @@ impl Names {
     }
 
     /// The figures of what has no name of its own: of each bucket, what came after the first 200
-    /// names.
+    /// names, and what a caller may have made up, which is a model that has not answered and a server
+    /// that was not found.
     pub fn other(&self) -> &Figures {
         &self.other
     }
@@ -134,6 +134,14 @@ impl Names {
         }
         match name.len() <= LONGEST && self.names.len() < NAMES {
             true => add(self.names.entry(name.into()).or_default()),
+            false => add(&mut self.other),
+        }
+    }
+
+    /// Adds something to the figures of this name if it `is_known`, else to the others.
+    pub(super) fn add_if(&mut self, is_known: bool, name: &str, add: impl FnOnce(&mut Figures)) {
+        match is_known {
+            true => self.add_to(name, add),
             false => add(&mut self.other),
         }
     }

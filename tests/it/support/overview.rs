@@ -1,7 +1,7 @@
 //! Exchanges made up at random, and what they add up to, counted in the plainest way.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -74,6 +74,23 @@ pub fn exchange(dice: &mut Dice, started_at: SystemTime) -> Trace {
     trace.with_steps(steps)
 }
 
+/// Exchanges of the last so many hours. The first four of them show two processes in turns that the
+/// models and servers of the others are real.
+pub fn exchanges(seed: u64, count: u64, hours: u64) -> Vec<Arc<Trace>> {
+    let (mut dice, now) = (Dice(seed), SystemTime::now());
+    let exchanges = (0..count).map(|number| {
+        let ago = Duration::from_secs(dice.roll(hours * 60 * 60));
+        let mut exchange = exchange(&mut dice, now - ago);
+        if let 0..4 = number {
+            exchange.outcome = Outcome::Ok;
+            exchange.model = Some(["m-1", "m-2"][number as usize / 2].into());
+            exchange.servers = ["docs", "files", "a&b"].map(str::to_owned).to_vec();
+        }
+        Arc::new(exchange)
+    });
+    exchanges.collect()
+}
+
 /// What is compared of figures: counts in a fixed order, the cost in billionths, and durations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sum {
@@ -131,6 +148,9 @@ impl Sum {
     }
 }
 
+/// The name here of what has none in an overview.
+const OTHER: &str = "(other)";
+
 /// Sums by name.
 pub type Sums = BTreeMap<String, Sum>;
 
@@ -142,18 +162,32 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// Those of records in which a model and a server have failed only after they were shown to be
+    /// real, if they were.
     pub fn of(traces: &[Trace]) -> Self {
+        let answered = traces.iter().filter(|trace| trace.outcome == Outcome::Ok);
+        let answered: BTreeSet<_> = answered
+            .filter_map(|trace| trace.model.as_deref())
+            .collect();
+        let found = traces
+            .iter()
+            .filter(|trace| !matches!(trace.outcome, Outcome::Refused | Outcome::Cancelled));
+        let found: BTreeSet<_> = found.flat_map(|trace| &trace.servers).collect();
         let mut tally = Self::default();
         let [projects, models, servers, tools] = &mut tally.by;
         for trace in traces {
             tally.totals.add(trace);
             let project = projects.entry(trace.project.to_string()).or_default();
             project.add(trace);
-            let model = trace.model.as_deref().unwrap_or_default().to_owned();
-            let model = models.entry(model).or_default();
+            let model = trace.model.as_deref().unwrap_or_default();
+            let is_named = model.is_empty() || answered.contains(model);
+            let model = if is_named { model } else { OTHER };
+            let model = models.entry(model.to_owned()).or_default();
             model.add(trace);
             for server in &trace.servers {
-                servers.entry(server.clone()).or_default().add(trace);
+                let is_named = found.contains(server);
+                let server = if is_named { server } else { OTHER };
+                servers.entry(server.to_owned()).or_default().add(trace);
             }
             for step in trace.steps().iter() {
                 let Step::Call(call) = step else { continue };
@@ -177,8 +211,9 @@ impl Tally {
 
     pub fn read(overview: &Overview) -> Self {
         let named = |names: &Names| {
-            assert!(names.other().is_empty());
-            let names = names.iter();
+            let other = Some((OTHER, names.other()));
+            let other = other.filter(|(_, figures)| !figures.is_empty());
+            let names = names.iter().chain(other);
             names
                 .map(|(name, figures)| (name.replace('\u{1f}', " "), Sum::of(figures)))
                 .collect()
