@@ -195,6 +195,13 @@ impl Sessions {
         Ok(sessions)
     }
 
+    /// A session of this organization that is in force.
+    pub(super) async fn find(&self, id: &str) -> Result<Option<OperatorSession>, Error> {
+        let found = self.store.session(&self.organization, id).await?;
+        let now = self.clock.now();
+        Ok(found.filter(|session| session.ends_at > now))
+    }
+
     /// Whoever a request with these headers is signed in as.
     ///
     /// # Errors
