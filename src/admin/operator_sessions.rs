@@ -137,8 +137,7 @@ pub(super) async fn sign_out(sessions: &Sessions, audit: &Audit) -> Result<(), F
         return Ok(());
     };
     if let Some(id) = &operator.session {
-        let change = Change::new("operator.sign_out", &operator.name);
-        audit.around(change, sessions.end(id)).await?;
+        audit.around_sign_out(sessions.end(id)).await?;
     }
     Ok(())
 }

@@ -137,9 +137,8 @@ impl SignIns {
     /// the session's cookie, which is `SameSite=Strict`, would not be sent along.
     async fn welcome(&self, provider: &Provider, identity: &Identity, pending: &Pending) -> Answer {
         let who = (&*identity.name, identity.role.as_str(), "oidc");
-        let change = Change::new("operator.sign_in", &identity.name)
-            .after(&json!({"issuer": provider.issuer(), "subject": identity.subject}));
-        self.audit.record_of(who, change).await?;
+        let after = json!({"issuer": provider.issuer(), "subject": identity.subject});
+        self.audit.sign_in(who, Some(after)).await?;
         let cookie = self.sessions.begin_for(identity).await?;
         let notice = Notice {
             status: StatusCode::OK,
