@@ -180,7 +180,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let oidc = oidc
         .map(|oidc| oidc.provider(outbound.clone()))
         .transpose()?;
-    let named = operators::list(&config.operators)?;
+    let declared_operators = operators::read(&config.operators)?;
+    let named = operators::list(&declared_operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations);
@@ -335,8 +336,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let reload = Reload::new(flags, &config, models, upstream);
     tokio::spawn(hang_ups.each(reload));
     if let Source::File(path) = config.source.clone() {
-        let declared = config.operators.clone();
-        tokio::spawn(operators::follow(path, declared, named));
+        let entries = config.operators.clone();
+        tokio::spawn(operators::follow(path, entries, declared_operators, named));
     }
     tokio::spawn(monitor.run());
     tokio::spawn(keys.clone().note_uses());

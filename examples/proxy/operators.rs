@@ -94,16 +94,22 @@ pub fn read(entries: &[Declared]) -> Result<Vec<Operator>, Invalid> {
     entries.map(|(index, entry)| entry.read(index)).collect()
 }
 
-/// Makes the list of these entries, which [`follow`] changes.
-pub fn list(entries: &[Declared]) -> Result<Operators, Invalid> {
-    Operators::new(read(entries)?).map_err(|error| Invalid::new(format!("operators: {error}")))
+/// Makes the list of the operators that were [read](read), which [`follow`] changes.
+pub fn list(operators: &[Operator]) -> Result<Operators, Invalid> {
+    let list = Operators::new(operators.to_vec());
+    list.map_err(|error| Invalid::new(format!("operators: {error}")))
 }
 
 /// Puts the operators of the file in force after each change of it, or of a file of a token, for as
-/// long as it is polled. What cannot be read changes nothing.
-pub async fn follow(path: PathBuf, entries: Vec<Declared>, operators: Operators) {
-    let mut read = stamps(&path, &entries);
-    let (mut seen, mut entries) = (read.clone(), entries);
+/// long as it is polled. What cannot be read changes nothing. The first look reads them once more: they
+/// may have changed since they were read.
+pub async fn follow(
+    path: PathBuf,
+    mut entries: Vec<Declared>,
+    mut in_force: Vec<Operator>,
+    operators: Operators,
+) {
+    let (mut read, mut seen) = (Vec::new(), Vec::new());
     loop {
         sleep(PAUSE).await;
         // Looking at a file on a network can take its time.
@@ -120,16 +126,22 @@ pub async fn follow(path: PathBuf, entries: Vec<Declared>, operators: Operators)
         if !rests || now == read {
             continue;
         }
+        // From before the reading: what changes in between is seen as a change.
         read = now;
         match again(&path, &operators) {
-            Ok(found) => {
+            Ok((found, named)) => {
+                if !files(&found).eq(files(&entries)) {
+                    // Once more, together with these.
+                    read.clear();
+                }
                 entries = found;
-                read = stamps(&path, &entries);
-                seen.clone_from(&read);
-                tracing::info!(
-                    operators = entries.len(),
-                    "the operators of the configuration file were read again"
-                );
+                if named != in_force {
+                    tracing::info!(
+                        operators = named.len(),
+                        "the operators of the configuration file were read again"
+                    );
+                }
+                in_force = named;
             }
             Err(error) => tracing::error!(
                 %error,
@@ -139,23 +151,28 @@ pub async fn follow(path: PathBuf, entries: Vec<Declared>, operators: Operators)
     }
 }
 
-fn again(path: &Path, operators: &Operators) -> Result<Vec<Declared>, Invalid> {
+fn again(path: &Path, operators: &Operators) -> Result<(Vec<Declared>, Vec<Operator>), Invalid> {
     let entries = environment::again(path)?.operators;
-    let replaced = operators.replace(read(&entries)?);
+    let named = read(&entries)?;
+    let replaced = operators.replace(named.clone());
     replaced.map_err(|error| Invalid::new(format!("operators: {error}")))?;
-    Ok(entries)
+    Ok((entries, named))
 }
 
 /// Time and length of a file; `None` if it is not there.
 type Stamp = Option<(SystemTime, u64)>;
 
 fn stamps(path: &Path, entries: &[Declared]) -> Vec<Stamp> {
-    let files = entries
-        .iter()
-        .filter_map(|entry| entry.token_file.as_deref());
     let stamp = |path: &Path| {
         let file = fs::metadata(path).ok()?;
         Some((file.modified().ok()?, file.len()))
     };
-    [path].into_iter().chain(files).map(stamp).collect()
+    let files = [path].into_iter().chain(files(entries));
+    files.map(stamp).collect()
+}
+
+/// The files of tokens.
+fn files(entries: &[Declared]) -> impl Iterator<Item = &Path> {
+    let entries = entries.iter();
+    entries.filter_map(|entry| entry.token_file.as_deref())
 }

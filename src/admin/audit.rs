@@ -25,6 +25,7 @@ use super::{
     fault::Fault,
     instant,
     query::{fault, limit, parameters},
+    repeats::Repeats,
     time::Time,
 };
 use crate::registry::{AuditEntry, AuditFilter, AuditListing, AuditPage, AuditStore, Error};
@@ -47,6 +48,7 @@ pub(super) struct Audit {
     clock: Clock,
     /// When the present minute began, and the sign-ins that were refused in it.
     refused: Arc<Mutex<(Option<SystemTime>, u32)>>,
+    repeats: Repeats,
 }
 
 /// A change, as far as it is to be recorded: without secrets.
@@ -107,6 +109,7 @@ impl Audit {
             organization,
             clock,
             refused: Arc::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -122,11 +125,36 @@ impl Audit {
         change: Change,
         doing: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let (action, target) = (change.action, change.target.clone());
         let entry = self.record(change).await?;
+        self.after(&entry, doing).await
+    }
+
+    /// Records that the operator of the request signs out, unless it is a repeat, and does so.
+    ///
+    /// # Errors
+    /// As [`around`](Self::around).
+    pub(super) async fn around_sign_out<T, E: From<Error>>(
+        &self,
+        doing: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let mut entry = self.entry("operator.sign_out", String::new());
+        entry.target.clone_from(&entry.operator);
+        match self.append_once("operator.sign_out", entry).await? {
+            Some(entry) => self.after(&entry, doing).await,
+            None => doing.await,
+        }
+    }
+
+    /// Makes the change of an entry, with a second one if that fails.
+    async fn after<T, E>(
+        &self,
+        entry: &AuditEntry,
+        doing: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let done = doing.await;
         if done.is_err() {
-            let mut failed = self.entry(&format!("{action}_failed"), target);
+            let action = format!("{}_failed", entry.action);
+            let mut failed = self.entry(&action, entry.target.clone());
             failed.after = Some(json!({"entry": entry.id.to_string()}));
             if let Err(error) = self.store.append_audit(&failed).await {
                 tracing::error!(%error, entry = %entry.id, "a change failed, and the audit does not say so");
@@ -142,17 +170,33 @@ impl Audit {
         self.append(entry).await
     }
 
-    /// Records what somebody did who is not known to the request yet: a sign-in.
-    pub(super) async fn record_of(
+    /// Records that somebody signs in, who is not known to the request yet, unless it is a repeat.
+    pub(super) async fn sign_in(
         &self,
         (operator, role, via): (&str, &str, &str),
-        change: Change,
-    ) -> Result<AuditEntry, Error> {
-        let mut entry = self.entry(change.action, change.target);
-        (entry.before, entry.after) = (change.before, change.after);
+        after: Option<Value>,
+    ) -> Result<(), Error> {
+        let mut entry = self.entry("operator.sign_in", operator.to_owned());
         (entry.operator, entry.role) = (operator.to_owned(), role.to_owned());
         entry.via = via.to_owned();
-        self.append(entry).await
+        entry.after = after.as_ref().map(bounded);
+        self.append_once("operator.sign_in", entry).await.map(drop)
+    }
+
+    /// Adds an entry of this action, unless there was one of its operator and address within the last
+    /// minute.
+    async fn append_once(
+        &self,
+        action: &'static str,
+        entry: AuditEntry,
+    ) -> Result<Option<AuditEntry>, Error> {
+        let who = (&*entry.operator, &*entry.from);
+        let Some(turn) = self.repeats.turn(action, who, entry.at).await else {
+            return Ok(None);
+        };
+        let entry = self.append(entry).await?;
+        turn.recorded();
+        Ok(Some(entry))
     }
 
     /// Records that somebody was not let in, unless there are many. It changes nothing whether that

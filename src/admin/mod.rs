@@ -172,6 +172,7 @@ mod parts;
 mod projects;
 mod query;
 mod records;
+mod repeats;
 mod rest;
 mod role;
 mod roles;

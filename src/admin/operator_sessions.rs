@@ -122,13 +122,11 @@ pub(super) async fn end(
 
 /// Ends the session with this id.
 pub(super) async fn ended(sessions: &Sessions, audit: &Audit, id: &str) -> Result<(), Fault> {
-    let all = sessions.list().await?;
-    let session = all.iter().find(|session| session.id == id);
-    let session = session.ok_or_else(|| {
+    let session = sessions.find(id).await?.ok_or_else(|| {
         let message = "there is no session of this id; it may have ended";
         Fault::new(Code::NotFound, message)
     })?;
-    let change = Change::new("session.end", &session.operator).before(&SessionView::of(session));
+    let change = Change::new("session.end", &session.operator).before(&SessionView::of(&session));
     audit.around(change, sessions.end(id)).await?;
     Ok(())
 }
@@ -139,8 +137,7 @@ pub(super) async fn sign_out(sessions: &Sessions, audit: &Audit) -> Result<(), F
         return Ok(());
     };
     if let Some(id) = &operator.session {
-        let change = Change::new("operator.sign_out", &operator.name);
-        audit.around(change, sessions.end(id)).await?;
+        audit.around_sign_out(sessions.end(id)).await?;
     }
     Ok(())
 }

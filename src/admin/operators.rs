@@ -20,8 +20,9 @@ const OPERATORS: usize = 1000;
 /// The longest name, in bytes.
 const NAME: usize = 64;
 
-/// A person or a program that operates this gateway, with a token of its own.
-#[derive(Clone)]
+/// A person or a program that operates this gateway, with a token of its own. Equal are those of the
+/// same name, token and role.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Operator {
     name: Arc<str>,
     token: Token,

@@ -12,7 +12,9 @@ const SHORTEST: usize = 16;
 
 /// The hash of the token: all that is compared, and all that is kept, so that
 /// no copy of the token stays in memory.
-#[derive(Clone)]
+///
+/// Equality is for those that were configured; what somebody gives is compared by its digest.
+#[derive(Clone, PartialEq, Eq)]
 pub(super) struct Token([u8; 32]);
 
 impl Token {

@@ -85,7 +85,11 @@ impl std::fmt::Debug for OperatorSession {
 /// `conformance::operator_sessions` (feature `conformance`) tests what can be seen of this contract.
 /// `Arc<S>` implements the trait for every `S`.
 pub trait OperatorSessionStore: Send + Sync + 'static {
-    /// Adds a session. A store may have a limit, at which those that were not used for longest end.
+    /// Adds a session. An operator has at most 100 in an organization: one more ends the one of
+    /// theirs that was not used for longest, and nobody else's.
+    ///
+    /// For all operators together a store may have a limit as well, of 10,000 or more, at which those
+    /// that were not used for longest end.
     ///
     /// # Errors
     /// [`Error::Invalid`] for texts that are too long, or an id that is there;

@@ -12,7 +12,11 @@ use super::{
     operator_session::{OperatorSession, OperatorSessionStore},
 };
 
-/// The most sessions, a kilobyte each; whoever signs in all day long ends their own first.
+/// The most sessions of one operator: more browsers than anybody has. Whoever signs in all day long
+/// ends their own.
+pub(super) const EACH: usize = 100;
+/// The most sessions of all together, a kilobyte each: of a hundred operators, each with as many as
+/// they may have.
 const SESSIONS: usize = 10_000;
 /// The most sessions in a list.
 pub(super) const LISTED: usize = 1000;
@@ -20,8 +24,8 @@ pub(super) const LISTED: usize = 1000;
 /// By organization and id.
 type Sessions = HashMap<(String, String), OperatorSession>;
 
-/// Sessions of operators in memory, at most 10,000, lost with the process. Clones are the same
-/// store.
+/// Sessions of operators in memory, at most 10,000 of all organizations together, lost with the
+/// process. Clones are the same store.
 ///
 /// ```
 /// use mcp_layer::registry::{MemoryOperatorSessions, OperatorSession, OperatorSessionStore};
@@ -51,6 +55,19 @@ fn key(organization: &str, id: &str) -> (String, String) {
     (organization.to_owned(), id.to_owned())
 }
 
+/// Makes room for one more of `these`, of which there may be so many: the one that was not used for
+/// longest goes. Those that have ended by themselves are counted, and go first.
+fn make_room(sessions: &mut Sessions, most: usize, these: impl Fn(&OperatorSession) -> bool) {
+    let found = || sessions.iter().filter(|(_, session)| these(session));
+    if found().count() < most {
+        return;
+    }
+    let unused = found().min_by_key(|(_, session)| session.used_at);
+    if let Some(unused) = unused.map(|(key, _)| key.clone()) {
+        sessions.remove(&unused);
+    }
+}
+
 impl OperatorSessionStore for MemoryOperatorSessions {
     fn begin_session<'a>(
         &'a self,
@@ -62,13 +79,10 @@ impl OperatorSessionStore for MemoryOperatorSessions {
             if sessions.contains_key(&key) {
                 return Err(Error::invalid("id", "is that of another session"));
             }
-            if sessions.len() >= SESSIONS {
-                // Those that have ended by themselves are among them.
-                let unused = sessions.iter().min_by_key(|(_, session)| session.used_at);
-                if let Some(unused) = unused.map(|(key, _)| key.clone()) {
-                    sessions.remove(&unused);
-                }
-            }
+            make_room(&mut sessions, EACH, |other| {
+                other.organization == session.organization && other.operator == session.operator
+            });
+            make_room(&mut sessions, SESSIONS, |_| true);
             sessions.insert(key, session.clone());
             Ok(())
         })

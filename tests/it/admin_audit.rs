@@ -99,6 +99,27 @@ async fn a_page_leaves_the_same_entry_as_rest() {
 }
 
 #[tokio::test]
+async fn signing_in_and_out_again_and_again_pushes_nothing_out() {
+    let operator = with(MemoryRegistry::default(), |admin| admin);
+    operator.create(&server()).await;
+    for _ in 0..20 {
+        let pages = Pages::signed_in_as(operator.clone(), VIEWER).await;
+        pages.post("/sign-out", &[]).await;
+    }
+    let expected = ["operator.sign_out", "operator.sign_in", "server.create"];
+    let all = entries(&operator, "").await;
+    assert_eq!(actions(&all), expected);
+    assert_eq!(
+        (&all[0]["target"], &all[0]["operator"]),
+        (&json!("vera"), &json!("vera"))
+    );
+    // Somebody else is somebody else.
+    Pages::signed_in_as(operator.clone(), EDITOR).await;
+    let all = entries(&operator, "").await;
+    assert_eq!((&all[0]["operator"], all.len()), (&json!("eddie"), 4));
+}
+
+#[tokio::test]
 async fn what_is_refused_anyway_leaves_nothing() {
     let operator = with(MemoryRegistry::default(), |admin| admin);
     operator.create(&server()).await;

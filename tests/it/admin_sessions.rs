@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use mcp_layer::admin::{Admin, Operators, Role};
-use mcp_layer::registry::{MemoryOperatorSessions, MemoryRegistry};
+use mcp_layer::registry::{
+    MemoryOperatorSessions, MemoryRegistry, OperatorSession, OperatorSessionStore,
+};
 use mcp_layer::secret::KeyRing;
 use serde_json::Value;
 
@@ -179,6 +181,43 @@ async fn a_session_that_no_store_has_is_none_where_a_store_was_given() {
     assert!(!is_in(&there).await);
     replicas.time.pass(1.0);
     assert!(!is_in(&there).await);
+}
+
+#[tokio::test]
+async fn a_session_is_found_by_its_id_behind_a_thousand_others() {
+    let replicas = Replicas::new();
+    let operator = replicas.one();
+    let vera = Pages::signed_in_as(operator.clone(), VIEWER).await;
+    let id = listed(&operator).await[0]["id"].clone();
+    let (now, hour) = (SystemTime::now(), Duration::from_secs(3600));
+    for number in 0..1100 {
+        let (id, who) = (format!("{number:032x}"), format!("oidc:{}", number % 11));
+        let mut session = OperatorSession::new("default", id, who, now, now + hour);
+        (session.role, session.via) = ("viewer".to_owned(), "oidc".to_owned());
+        session.used_at += Duration::from_secs(60);
+        replicas.sessions.begin_session(&session).await.unwrap();
+    }
+    let all = listed(&operator).await;
+    assert!(all.iter().all(|session| session["operator"] != "vera"));
+    let path = format!("{SESSIONS}/{}", id.as_str().unwrap());
+    assert_eq!(operator.ask("DELETE", &path, None).await.status, 204);
+    assert!(!is_in(&vera).await);
+}
+
+#[tokio::test]
+async fn whoever_signs_in_again_and_again_signs_out_nobody_else() {
+    let replicas = Replicas::new();
+    let operator = replicas.one();
+    let admin = Pages::signed_in(operator.clone()).await;
+    let first = Pages::signed_in_as(operator.clone(), VIEWER).await;
+    replicas.time.pass(1.0);
+    let mut last = first.clone();
+    for _ in 0..100 {
+        last = Pages::signed_in_as(operator.clone(), VIEWER).await;
+    }
+    assert!(is_in(&admin).await && is_in(&last).await);
+    assert!(!is_in(&first).await);
+    assert_eq!(listed(&operator).await.len(), 101);
 }
 
 #[tokio::test]

@@ -1,13 +1,16 @@
 //! Operators by name in the configuration file, and the provider that they sign in at.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use http::StatusCode;
 
 use crate::LOCAL;
 use crate::evidence;
-use crate::support::{ADMIN_TOKEN, Proxy, file, run_with};
+use crate::support::{ADMIN_TOKEN, Proxy, file, own_file, run_with};
 
 const TOKEN: &str = "canary/operator+token=37";
 const OTHER: &str = "canary/operator+token=38";
@@ -130,4 +133,41 @@ async fn operators_follow_the_file_and_their_role_with_them() {
     fs::write(&path, with("")).unwrap();
     becomes(OTHER, "/servers", StatusCode::UNAUTHORIZED).await;
     assert_eq!(ask(ADMIN_TOKEN, "GET", "/servers").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whoever_is_taken_out_while_the_proxy_starts_is_out() {
+    // The proxy has read its file when it opens this one, and goes on when it is written.
+    let pipe = own_file("pem");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&pipe)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let with = |operators: &str| {
+        let pipe = pipe.display();
+        format!("admin_token_env = \"ADMIN\"\nca_file = \"{pipe}\"\n{LOCAL}{operators}")
+    };
+    let path = file(&with(&operator("ann", "viewer")));
+    let (change, changed) = (with(""), path.clone());
+    let taking_out = thread::spawn(move || {
+        let root = rcgen::generate_simple_self_signed(["root.example".to_owned()]).unwrap();
+        let mut writing = File::options().write(true).open(pipe).unwrap();
+        fs::write(changed, change).unwrap();
+        writing.write_all(root.cert.pem().as_bytes()).unwrap();
+    });
+    let env = [("ADMIN", ADMIN_TOKEN), ("TOKEN", TOKEN)];
+    let proxy = Proxy::over(&path, &["--admin-listen", "127.0.0.1:0"], &env);
+    taking_out.join().unwrap();
+    let url = format!("{}/api/v1/servers", proxy.operators);
+    for _ in 0..50 {
+        let asked = proxy.client.get(&url).bearer_auth(TOKEN).send().await;
+        if asked.unwrap().status() == StatusCode::UNAUTHORIZED {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("somebody who was taken out is still let in");
 }

@@ -75,8 +75,7 @@ pub(super) async fn enter(
     let next = inside(form.text("next"));
     if let Some(operator) = token.holder(form.trimmed("token").as_bytes()) {
         let who = (&**operator.name(), operator.role().as_str(), "token");
-        let change = Change::new("operator.sign_in", operator.name());
-        audit.record_of(who, change).await?;
+        audit.sign_in(who, None).await?;
         let cookie = sessions.begin(&operator).await?;
         let mut response = to(&door.hosts, next);
         response.headers_mut().insert(SET_COOKIE, cookie);

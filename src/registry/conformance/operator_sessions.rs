@@ -15,6 +15,7 @@ clauses! {
         of_changes_at_once_one_is_made
         what_was_ended_is_not_brought_back
         an_id_is_used_once
+        whoever_signs_in_again_and_again_ends_their_own
         an_organization_has_sessions_of_its_own
         odd_texts_do_no_harm
     }
@@ -95,6 +96,27 @@ pub async fn an_id_is_used_once(store: impl OperatorSessionStore) {
     other.operator = "bob".to_owned();
     assert!(store.begin_session(&other).await.is_err());
     assert_eq!(found(&store, "a").await.unwrap().operator, "ann");
+}
+
+/// The hundred-and-first ends the first of theirs, and no other's, however long that was not used.
+pub async fn whoever_signs_in_again_and_again_ends_their_own(store: impl OperatorSessionStore) {
+    let mut other = session("other");
+    other.operator = "bob".to_owned();
+    store.begin_session(&other).await.unwrap();
+    let mut elsewhere = session("elsewhere");
+    elsewhere.organization = "other".to_owned();
+    store.begin_session(&elsewhere).await.unwrap();
+    for number in 1..=102 {
+        let mut session = session(&number.to_string());
+        session.used_at += Duration::from_secs(number);
+        store.begin_session(&session).await.unwrap();
+    }
+    for (id, is_there) in [("1", false), ("2", false), ("3", true), ("102", true)] {
+        assert_eq!(found(&store, id).await.is_some(), is_there, "{id}");
+    }
+    assert_eq!(found(&store, "other").await, Some(other));
+    assert!(store.session("other", "elsewhere").await.unwrap().is_some());
+    assert_eq!(store.sessions("default").await.unwrap().len(), 101);
 }
 
 /// Nobody else's are seen or ended.

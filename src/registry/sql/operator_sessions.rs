@@ -19,7 +19,10 @@ use crate::registry::{
 const WORD: usize = 128;
 /// The longest sealed record, in bytes: three tokens of 16 KiB.
 const GRANT: usize = 64 << 10;
-/// The most sessions of an organization; those that were not used for longest end.
+/// The most sessions of an operator: more browsers than anybody has. Whoever signs in all day long
+/// ends their own.
+const EACH: i64 = 100;
+/// The most sessions of an organization: of a hundred operators, each with as many as they may have.
 const SESSIONS: i64 = 10_000;
 /// The most sessions in a list.
 const LISTED: i64 = 1000;
@@ -182,11 +185,24 @@ async fn begun(database: &Database, session: &OperatorSession) -> Result<(), Err
     if begun.rows_affected() == 0 {
         return Err(Error::invalid("id", "is that of another session"));
     }
+    // In both the one that begins is there already, and stays, whatever the clocks of replicas say.
     sql("DELETE FROM mcp_operator_sessions WHERE id IN
-           (SELECT id FROM mcp_operator_sessions WHERE organization = $1
-            ORDER BY used_at DESC, id LIMIT $3 OFFSET $2)")
+           (SELECT id FROM mcp_operator_sessions
+            WHERE organization = $1 AND operator = $2 AND id <> $3
+            ORDER BY used_at DESC, id LIMIT $5 OFFSET $4)")
     .bind(&*session.organization)
-    .bind(SESSIONS)
+    .bind(&*session.operator)
+    .bind(&*session.id)
+    .bind(EACH - 1)
+    .bind(LISTED)
+    .execute(&mut *tx)
+    .await?;
+    sql("DELETE FROM mcp_operator_sessions WHERE id IN
+           (SELECT id FROM mcp_operator_sessions WHERE organization = $1 AND id <> $2
+            ORDER BY used_at DESC, id LIMIT $4 OFFSET $3)")
+    .bind(&*session.organization)
+    .bind(&*session.id)
+    .bind(SESSIONS - 1)
     .bind(LISTED)
     .execute(&mut *tx)
     .await?;

@@ -55,6 +55,9 @@ impl AuditStore for Audit {
     }
 }
 
+/// The most sessions of an operator, as the contract has it.
+const EACH: usize = 100;
+
 /// An [`OperatorSessionStore`].
 #[derive(Default)]
 pub struct OperatorSessions(Mutex<Vec<OperatorSession>>);
@@ -81,6 +84,16 @@ impl OperatorSessionStore for OperatorSessions {
                 .any(|other| is(other, &session.organization, &session.id))
             {
                 return Err(Error::invalid("id", "is that of another session"));
+            }
+            let is_theirs = |other: &OperatorSession| {
+                other.organization == session.organization && other.operator == session.operator
+            };
+            let theirs = || (0..).zip(&*kept).filter(|(_, other)| is_theirs(other));
+            if theirs().count() >= EACH {
+                let unused = theirs().min_by_key(|(_, other)| other.used_at);
+                if let Some(place) = unused.map(|(place, _)| place) {
+                    kept.remove(place);
+                }
             }
             kept.push(session.clone());
             Ok(())
