@@ -20,7 +20,7 @@ use super::{
     metrics::Metrics,
     models::Models,
     oauth::Flows,
-    oidc::Provider,
+    oidc::{Provider, Tries},
     operator_token::OperatorToken,
     operators::{Operator, Roster},
     organization::OrganizationStore,
@@ -66,6 +66,7 @@ pub(super) struct Parts {
     pub(super) token: OperatorToken,
     pub(super) tools: Tools,
     pub(super) traces: Traces,
+    pub(super) tries: Tries,
 }
 
 impl From<Admin> for Parts {
@@ -126,6 +127,7 @@ impl From<Admin> for Parts {
             explainer: admin.explainer,
             keys: admin.keys,
             metrics: admin.metrics,
+            tries: Tries::default(),
             audit,
             operators,
             provider,

@@ -72,8 +72,18 @@ struct Ticket {
     operator: String,
     /// The mark of the token that the session began with; `None` if it began at a provider.
     mark: Option<String>,
+    /// The provider that it began at; `None` if it began with a token.
+    issuer: Option<String>,
     began: u64,
     ends: u64,
+}
+
+/// What a session rests on, for as long as it lives.
+enum Ground {
+    /// The mark of a token.
+    Token(String),
+    /// The issuer of a provider.
+    Provider(String),
 }
 
 /// The store of sessions, and whether others have it, too.
@@ -115,7 +125,7 @@ impl Sessions {
         let mut session = self.fresh(operator.name());
         session.role = operator.role().to_string();
         session.via = "token".to_owned();
-        self.begun(session, Some(operator.mark())).await
+        self.begun(session, Ground::Token(operator.mark())).await
     }
 
     /// The cookie of a browser that signs in now at the provider.
@@ -125,7 +135,8 @@ impl Sessions {
         session.via = "oidc".to_owned();
         let grant = &identity.grant;
         session.grant = Some(grant.seal(&self.keys, &self.organization, &session.id));
-        self.begun(session, None).await
+        self.begun(session, Ground::Provider(grant.issuer.clone()))
+            .await
     }
 
     fn fresh(&self, operator: &str) -> OperatorSession {
@@ -138,16 +149,17 @@ impl Sessions {
         session
     }
 
-    async fn begun(
-        &self,
-        session: OperatorSession,
-        mark: Option<String>,
-    ) -> Result<HeaderValue, Error> {
+    async fn begun(&self, session: OperatorSession, ground: Ground) -> Result<HeaderValue, Error> {
         self.store.begin_session(&session).await?;
+        let (mark, issuer) = match ground {
+            Ground::Token(mark) => (Some(mark), None),
+            Ground::Provider(issuer) => (None, Some(issuer)),
+        };
         let ticket = Ticket {
             id: session.id,
             operator: session.operator,
             mark,
+            issuer,
             began: seconds(session.began_at),
             ends: seconds(session.ends_at),
         };
@@ -239,6 +251,12 @@ impl Sessions {
         };
         let role = match (role, &self.watched) {
             (Some(role), _) => role,
+            (None, Some(watched))
+                if !watched.is_of(ticket.issuer.as_deref().unwrap_or_default()) =>
+            {
+                // Another provider vouches for nobody that this one let in.
+                return Ok(None);
+            }
             (None, Some(watched)) => match watched.standing(&session).await? {
                 Standing::Role(role) => {
                     // What is remembered is what was before the look.

@@ -69,6 +69,11 @@ impl Watched {
         }
     }
 
+    /// Returns `true` for the issuer that vouches for sessions now.
+    pub(super) fn is_of(&self, issuer: &str) -> bool {
+        self.provider.issuer() == issuer
+    }
+
     /// The role of a session's operator, looked at again where it is due.
     pub(super) async fn standing(&self, session: &OperatorSession) -> Result<Standing, Error> {
         if !self.is_due(session) {
@@ -106,8 +111,9 @@ impl Watched {
     async fn looked(&self, mut session: OperatorSession) -> Result<Standing, Error> {
         let (organization, id) = (session.organization.clone(), session.id.clone());
         let sealed = session.grant.take().unwrap_or_default();
-        let grant = Grant::open(&self.keys, &organization, &id, &sealed);
-        // Without its key nobody can be asked.
+        let (place, issuer) = ((&*organization, &*id), self.provider.issuer());
+        let grant = Grant::open(&self.keys, place, issuer, &sealed);
+        // Without its key nobody can be asked, and another provider is nobody to ask.
         let Some(mut grant) = grant else {
             return self.ended(&session).await;
         };

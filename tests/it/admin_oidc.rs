@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use mcp_layer::admin::{Admin, Oidc};
+use mcp_layer::admin::{Admin, ClientAddress, Oidc};
 use mcp_layer::registry::{MemoryOperatorSessions, MemoryRegistry};
 use mcp_layer::secret::KeyRing;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::support::admin::{Answer, Operator};
+use super::support::admin::{Answer, Operator, request};
 use super::support::auth_server::{callback, html, json_reply, parameter, reply};
 use super::support::openid::OpenId;
 use super::support::pages::{Pages, cookie};
@@ -91,6 +91,12 @@ impl Stage {
     }
 }
 
+/// The name of `ann`, with the mark of who she is.
+fn is_ann(name: &Value) -> bool {
+    let mark = name.as_str().unwrap().strip_prefix("oidc:ann#");
+    mark.is_some_and(|mark| mark.len() == 8 && mark.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 async fn is_in(pages: &Pages) -> bool {
     pages.get("/servers").await.status == 200
 }
@@ -122,10 +128,10 @@ async fn one_signs_in_at_the_provider_and_is_led_to_where_one_wanted_to_be() {
         ..pages
     };
     let page = pages.get("/operators").await;
-    assert!(page.html(200).contains("oidc:ann"));
+    assert!(page.html(200).contains("oidc:ann#"));
     let audit = stage.audit().await;
     assert_eq!(audit[0]["action"], "operator.sign_in");
-    assert_eq!(audit[0]["operator"], "oidc:ann");
+    assert!(is_ann(&audit[0]["operator"]), "{}", audit[0]);
     assert_eq!(audit[0]["via"], "oidc");
     assert_eq!(audit[0]["after"]["subject"], "subject-1");
     let sent = stage.provider.server.only("/token").form();
@@ -155,6 +161,8 @@ async fn an_id_token_that_lies_about_anything_lets_nobody_in() {
         stage
             .provider
             .say(|says| says.in_id_token = json!({member: lie}));
+        // No address may fail all too often.
+        stage.pass(60);
         let html = stage.refused().await;
         assert!(html.contains(said), "{member}: {html}");
     }
@@ -232,7 +240,7 @@ async fn without_a_role_nobody_enters_and_the_page_names_the_claim() {
     );
     let audit = stage.audit().await;
     assert_eq!(audit[0]["action"], "sign_in.refused");
-    assert_eq!(audit[0]["target"], "oidc:ann");
+    assert!(is_ann(&audit[0]["target"]), "{}", audit[0]);
 }
 
 #[tokio::test]
@@ -267,10 +275,10 @@ async fn hostile_names_are_shown_as_text_and_are_nobody_elses() {
     let long = "x".repeat(5000);
     for (name, shown) in [
         ("<script>alert(1)</script>", "oidc:&lt;script&gt;"),
-        ("admin", "oidc:admin"),
-        ("a\r\nb\u{202e}c", "oidc:abc"),
+        ("admin", "oidc:admin#"),
+        ("a\r\nb\u{202e}c", "oidc:abc#"),
         (&*long, "oidc:xxx"),
-        ("", "oidc:subject-1"),
+        ("", "oidc:subject-1#"),
     ] {
         let stage = Stage::set().await;
         stage
@@ -289,8 +297,146 @@ async fn hostile_names_are_shown_as_text_and_are_nobody_elses() {
             assert!(!html.contains("<script>alert"));
         }
         let operator = stage.audit().await[0]["operator"].clone();
-        assert!(operator.as_str().unwrap().len() <= 105);
+        assert!(operator.as_str().unwrap().len() <= 114);
     }
+}
+
+#[tokio::test]
+async fn whoever_chooses_a_name_is_still_told_from_others() {
+    let stage = Stage::set().await;
+    let mut names = Vec::new();
+    for (subject, name) in [("1", "boss"), ("2", "boss"), ("1", "admin"), ("1", "boss")] {
+        stage.provider.say(|says| {
+            says.claims["sub"] = subject.into();
+            says.claims["preferred_username"] = name.into();
+        });
+        stage.pass(60);
+        stage.signed_in().await;
+        names.push(
+            stage.audit().await[0]["operator"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    let parts: Vec<_> = names
+        .iter()
+        .map(|name| name.split_once('#').unwrap())
+        .collect();
+    assert_eq!(names[0], names[3]);
+    // Two of one name, and one of two names.
+    assert!(
+        parts[0].0 == parts[1].0 && parts[0].1 != parts[1].1,
+        "{names:?}"
+    );
+    assert!(
+        parts[0].0 != parts[2].0 && parts[0].1 == parts[2].1,
+        "{names:?}"
+    );
+}
+
+#[tokio::test]
+async fn made_up_codes_reach_the_provider_some_times_a_minute_and_silence_nobody() {
+    let stage = Stage::set().await;
+    stage.provider.say(|says| says.is_granted = false);
+    let back = async |address: [u8; 4]| {
+        let (pages, url) = stage.leave("").await;
+        let query = format!("code=junk&state={}", parameter(&url, "state"));
+        let mut request = pages.request("GET", &callback(&url, &query).to_string(), None);
+        request
+            .extensions_mut()
+            .insert(ClientAddress(address.into()));
+        let answer = stage.operator.send(request).await;
+        (answer.status.as_u16(), answer)
+    };
+    for time in 0..20 {
+        let (status, answer) = back([192, 0, 2, 1]).await;
+        assert_eq!(status, if time < 10 { 403 } else { 429 });
+        assert_eq!(answer.headers.contains_key("retry-after"), time >= 10);
+    }
+    assert_eq!(stage.provider.server.count("/token"), 10);
+    assert_eq!(back([192, 0, 2, 2]).await.0, 403);
+    let mut wrong = request("GET", "/api/v1/servers", None);
+    wrong
+        .headers_mut()
+        .insert("authorization", "Bearer made-up".parse().unwrap());
+    stage.operator.send(wrong).await.error(401);
+    let audit = stage.audit().await;
+    let actions: Vec<_> = audit
+        .iter()
+        .map(|entry| entry["action"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        actions,
+        ["token.refused", "sign_in.refused", "sign_in.refused"]
+    );
+    stage.provider.say(|says| says.is_granted = true);
+    stage.pass(60);
+    stage.signed_in().await;
+}
+
+#[tokio::test]
+async fn people_who_sign_in_are_not_counted() {
+    let stage = Stage::set().await;
+    for _ in 0..15 {
+        stage.signed_in().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_is_used_once_even_if_the_browser_keeps_its_cookie() {
+    let stage = Stage::set().await;
+    for (is_granted, status) in [(true, 200), (false, 403)] {
+        stage.provider.say(|says| says.is_granted = is_granted);
+        let (pages, url) = stage.leave("").await;
+        let back = stage.provider.approve(&url);
+        pages.get(&back).await.html(status);
+        let asked = stage.provider.server.count("/token");
+        let again = pages.get(&back).await;
+        assert!(again.html(400).contains("was used already"));
+        assert_eq!(stage.provider.server.count("/token"), asked);
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_is_away_is_asked_again_after_some_seconds() {
+    let stage = Stage::set().await;
+    let metadata = "/.well-known/openid-configuration";
+    stage
+        .provider
+        .server
+        .answer(metadata, || reply(503, "text/plain", ""));
+    let leave = async || {
+        let pages = Pages::of(stage.operator.clone());
+        pages.get("/sign-in/provider").await.html(502);
+    };
+    futures_util::future::join_all((0..10).map(|_| leave())).await;
+    leave().await;
+    assert_eq!(stage.provider.server.count(metadata), 1);
+    stage.pass(10);
+    leave().await;
+    assert_eq!(stage.provider.server.count(metadata), 2);
+}
+
+#[tokio::test]
+async fn another_issuer_is_given_nothing_of_the_one_before() {
+    let (keys, sessions) = (KeyRing::generate(), MemoryOperatorSessions::default());
+    let set = |admin: Admin| {
+        admin
+            .with_session_keys(keys.clone())
+            .with_operator_sessions(sessions.clone())
+    };
+    let stage = Stage::with(|oidc| oidc, set).await;
+    let pages = stage.signed_in().await;
+    let other = Stage::with(|oidc| oidc, set).await;
+    let there = Pages {
+        operator: other.operator.clone(),
+        ..pages
+    };
+    assert!(!is_in(&there).await);
+    other.pass(60);
+    assert!(!is_in(&there).await);
+    assert!(other.provider.server.seen().is_empty());
 }
 
 #[tokio::test]
@@ -354,6 +500,7 @@ async fn a_provider_that_is_broken_is_told_in_words() {
     let metadata = "/.well-known/openid-configuration";
     for (what, reply) in [("no metadata", json_reply as fn(u16, &Value) -> _)] {
         server.answer(metadata, move || reply(404, &json!({})));
+        stage.pass(10);
         let answer = Pages::of(stage.operator.clone())
             .get("/sign-in/provider")
             .await;
@@ -368,6 +515,7 @@ async fn a_provider_that_is_broken_is_told_in_words() {
         "authorization_endpoint": server.at("/authorize"), "token_endpoint": server.at("/token"),
         "jwks_uri": server.at("/jwks")}),
     );
+    stage.pass(10);
     let answer = Pages::of(stage.operator.clone())
         .get("/sign-in/provider")
         .await;
@@ -377,6 +525,7 @@ async fn a_provider_that_is_broken_is_told_in_words() {
         answer.text
     );
     server.answer(metadata, html);
+    stage.pass(10);
     let answer = Pages::of(stage.operator.clone())
         .get("/sign-in/provider")
         .await;

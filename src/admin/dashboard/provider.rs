@@ -1,6 +1,6 @@
 //! Signing in at a provider of OpenID Connect: to it, and back.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     extract::{FromRef, RawQuery, State},
@@ -14,15 +14,17 @@ use serde_json::json;
 
 use super::{
     super::{
-        answer::Answer,
+        acting::Acting,
+        answer::{Answer, later},
         audit::{Audit, Change},
         clock::Clock,
         fault::{Code, Fault},
         hosts::Hosts,
-        oidc::{Identity, Pending, Provider, Refusal},
+        oidc::{Identity, Pending, Provider, Refusal, Spent, Tries},
         outside::Outside,
         parts::Parts,
         session::Sessions,
+        throttle::ClientAddress,
     },
     form::Form,
     notice::Notice,
@@ -38,6 +40,7 @@ pub(super) struct SignIns {
     sessions: Sessions,
     audit: Audit,
     clock: Clock,
+    tries: Tries,
 }
 
 impl FromRef<Parts> for SignIns {
@@ -48,6 +51,7 @@ impl FromRef<Parts> for SignIns {
             sessions: parts.sessions.clone(),
             audit: parts.audit.clone(),
             clock: parts.clock.clone(),
+            tries: parts.tries.clone(),
         }
     }
 }
@@ -65,11 +69,14 @@ pub(super) async fn leave(
     let query = query.unwrap_or_default();
     let query = Form::parse(query.as_bytes())?;
     let next = inside(query.text("next"));
-    let begun = provider.begin(&outside, next, sign_ins.clock.now()).await;
+    let now = sign_ins.clock.now();
+    let begun = provider.begin(&outside, next, now).await;
     let (url, pending) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            log(&error);
+            if sign_ins.tries.is_first_to_fail(from(), now) {
+                log(&error);
+            }
             let text = format!("Nobody can sign in there now: {error}.{}", quoted(&error));
             return Ok(refused(&sign_ins.hosts, StatusCode::BAD_GATEWAY, &text));
         }
@@ -89,7 +96,7 @@ pub(super) async fn leave(
 /// `GET /sign-in/callback`
 ///
 /// Without the cookie of its state nothing is asked of the provider: it is another browser's, or
-/// somebody has made it up.
+/// somebody has made it up. With it the provider is asked once, and of one address not without end.
 pub(super) async fn come_back(
     State(sign_ins): State<SignIns>,
     outside: Outside,
@@ -106,20 +113,33 @@ pub(super) async fn come_back(
         }
     };
     let (keys, state) = (sign_ins.sessions.keys(), &callback.state);
-    let Some(pending) = Pending::of(keys, &outside, state, &headers, now) else {
-        let text = "The answer of the provider belongs to nothing that was begun in this browser \
-                    within the last ten minutes, or was used already.";
-        return Ok(refused(&sign_ins.hosts, StatusCode::BAD_REQUEST, text));
+    let pending = Pending::of(keys, &outside, state, &headers, now);
+    let pending = pending.ok_or(Spent::Used);
+    let begun = pending.and_then(|pending| {
+        sign_ins.tries.begin(state, from(), now)?;
+        Ok(pending)
+    });
+    let pending = match begun {
+        Ok(pending) => pending,
+        Err(Spent::Used) => {
+            let text = "The answer of the provider belongs to nothing that was begun in this \
+                        browser within the last ten minutes, or was used already.";
+            return Ok(refused(&sign_ins.hosts, StatusCode::BAD_REQUEST, text));
+        }
+        Err(Spent::TooMany(wait)) => {
+            let text = "Too many sign-ins from your address have failed. Wait a minute, and begin \
+                        again.";
+            let page = refused(&sign_ins.hosts, StatusCode::TOO_MANY_REQUESTS, text);
+            return Ok(later(page, wait));
+        }
     };
     let finished = provider.finish(&callback, &pending, &outside, now).await;
     let mut response = match finished {
-        Ok(identity) => sign_ins.welcome(provider, &identity, &pending).await?,
-        Err(refusal) => {
-            let (who, text) = explained(provider, &refusal);
-            let change = Change::new("sign_in.refused", who).after(&json!({"reason": text}));
-            sign_ins.audit.refused(change).await;
-            refused(&sign_ins.hosts, StatusCode::FORBIDDEN, &text)
+        Ok(identity) => {
+            sign_ins.tries.succeeded(from(), now);
+            sign_ins.welcome(provider, &identity, &pending).await?
         }
+        Err(refusal) => sign_ins.turned_away(provider, &refusal, now).await,
     };
     if let Some(cleared) = Pending::clear(&outside, state) {
         response.headers_mut().append(SET_COOKIE, cleared);
@@ -131,6 +151,25 @@ impl SignIns {
     fn provider(&self) -> Result<&Provider, Fault> {
         let none = || Fault::new(Code::NotFound, "this gateway has no provider to sign in at");
         self.provider.as_ref().ok_or_else(none)
+    }
+
+    /// The page that says why somebody is not let in. The log and the audit say so of the first of an
+    /// address within a minute: there is room in the audit for ten from everywhere.
+    async fn turned_away(
+        &self,
+        provider: &Provider,
+        refusal: &Refusal,
+        now: SystemTime,
+    ) -> Response {
+        let (who, text) = explained(provider, refusal);
+        if self.tries.is_first_to_fail(from(), now) {
+            if let Refusal::OAuth(error) = refusal {
+                log(error);
+            }
+            let change = Change::new("sign_in.refused", who).after(&json!({"reason": text}));
+            self.audit.refused(change).await;
+        }
+        refused(&self.hosts, StatusCode::FORBIDDEN, &text)
     }
 
     /// The page that leads on by itself. A redirect would still come from the provider's site, and
@@ -154,12 +193,16 @@ impl SignIns {
     }
 }
 
+/// The address of the browser, where it is known.
+fn from() -> Option<ClientAddress> {
+    Acting::now().from.map(ClientAddress)
+}
+
 /// Who was refused, as far as that is certain, and the reason in words.
 fn explained<'r>(provider: &Provider, refusal: &'r Refusal) -> (&'r str, String) {
     let claim = provider.role_claim();
     match refusal {
         Refusal::OAuth(error) => {
-            log(error);
             let how = match error.kind() {
                 ErrorKind::Denied => "The sign-in was not completed at the provider",
                 ErrorKind::Unreachable => "The provider could not be asked; try again in a moment",
@@ -207,7 +250,11 @@ fn quoted(error: &oauth::Error) -> String {
 
 fn log(error: &oauth::Error) {
     let said = error.said();
-    tracing::warn!(%error, said, "somebody did not sign in");
+    tracing::warn!(
+        %error,
+        said,
+        "somebody did not sign in; more from this address within a minute are not logged"
+    );
 }
 
 fn refused(hosts: &Hosts, status: StatusCode, text: &str) -> Response {

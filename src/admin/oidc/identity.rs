@@ -3,10 +3,12 @@
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::config::Oidc;
 use crate::{
     admin::role::Role,
+    hex::hex,
     oauth::openid::Claims,
     secret::{KeyRing, Place},
     unseen::is_unseen,
@@ -28,6 +30,8 @@ pub(in super::super) struct Identity {
 /// What the provider is asked with, whether a role is still so.
 #[derive(Clone)]
 pub(in super::super) struct Grant {
+    /// Who gave it, and who alone is asked with it.
+    pub(in super::super) issuer: String,
     pub(super) subject: String,
     pub(super) access_token: SecretString,
     pub(super) refresh_token: Option<SecretString>,
@@ -42,7 +46,7 @@ struct Written {
 }
 
 impl Grant {
-    /// The grant, sealed for the session with this id.
+    /// The grant, sealed for its issuer and the session with this id.
     pub(in super::super) fn seal(&self, ring: &KeyRing, organization: &str, id: &str) -> Vec<u8> {
         let written = Written {
             subject: self.subject.clone(),
@@ -54,19 +58,20 @@ impl Grant {
         };
         // Texts do not fail to be written.
         let text = serde_json::to_string(&written).unwrap_or_default();
-        ring.seal(&place(organization, id), &text.into())
+        ring.seal(&place(organization, id, &self.issuer), &text.into())
     }
 
-    /// Opens what was sealed; `None` where the key is gone, or it is another session's.
+    /// Opens what was sealed; `None` where the key is gone, or it is another issuer's or session's.
     pub(in super::super) fn open(
         ring: &KeyRing,
-        organization: &str,
-        id: &str,
+        (organization, id): (&str, &str),
+        issuer: &str,
         sealed: &[u8],
     ) -> Option<Self> {
-        let text = ring.open(&place(organization, id), sealed).ok()?;
+        let text = ring.open(&place(organization, id, issuer), sealed).ok()?;
         let written: Written = serde_json::from_str(text.expose_secret()).ok()?;
         Some(Self {
+            issuer: issuer.to_owned(),
             subject: written.subject,
             access_token: written.access_token.into(),
             refresh_token: written.refresh_token.map(Into::into),
@@ -74,8 +79,8 @@ impl Grant {
     }
 }
 
-fn place<'a>(organization: &'a str, id: &'a str) -> Place<'a> {
-    Place::new(organization, id, "operator's grant", "")
+fn place<'a>(organization: &'a str, id: &'a str, issuer: &'a str) -> Place<'a> {
+    Place::new(organization, id, "operator's grant", issuer)
 }
 
 impl Oidc {
@@ -97,7 +102,8 @@ impl Oidc {
         claims.at(&self.role_claim).is_some()
     }
 
-    /// The name by which pages and the audit know somebody.
+    /// The name by which pages and the audit know somebody: as the provider calls them, which they may
+    /// choose themselves or share with others, and a mark of who they are, which nobody chooses.
     pub(super) fn name(&self, claims: &Claims) -> String {
         let usual = ["preferred_username", "email", "sub"];
         let chosen = self.name_claim.as_deref().into_iter();
@@ -106,8 +112,16 @@ impl Oidc {
             .filter_map(|claim| claims.at(claim)?.as_str())
             .map(cleaned);
         let name = names.find(|name| !name.is_empty());
-        format!("{PREFIX}{}", name.unwrap_or_default())
+        let subject = claims.text("sub").unwrap_or_default();
+        let mark = mark(&self.issuer, subject);
+        format!("{PREFIX}{}#{mark}", name.unwrap_or_default())
     }
+}
+
+/// The mark of somebody: 32 bits tell apart those who share a name.
+fn mark(issuer: &str, subject: &str) -> String {
+    let digest = Sha256::digest(format!("{issuer}\0{subject}"));
+    hex(&digest[..4])
 }
 
 /// A name without what cannot be seen, and not too long.
@@ -137,19 +151,25 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_opens_in_its_own_session_only() {
+    fn a_grant_opens_for_its_own_issuer_and_session_only() {
         let ring = KeyRing::generate();
         let grant = Grant {
+            issuer: "https://a.example".to_owned(),
             subject: "1".to_owned(),
             access_token: "s3cret".into(),
             refresh_token: None,
         };
         let sealed = grant.seal(&ring, "o", "a");
-        let opened = |organization, id| Grant::open(&ring, organization, id, &sealed);
-        assert_eq!(
-            opened("o", "a").unwrap().access_token.expose_secret(),
-            "s3cret"
-        );
-        assert!(opened("o", "b").is_none() && opened("p", "a").is_none());
+        let opened = |place, issuer| Grant::open(&ring, place, issuer, &sealed);
+        let own = opened(("o", "a"), "https://a.example").unwrap();
+        assert_eq!(own.access_token.expose_secret(), "s3cret");
+        for (place, issuer) in [
+            (("o", "b"), "https://a.example"),
+            (("p", "a"), "https://a.example"),
+            (("o", "a"), "https://b.example"),
+            (("o", "a"), ""),
+        ] {
+            assert!(opened(place, issuer).is_none(), "{place:?} {issuer}");
+        }
     }
 }

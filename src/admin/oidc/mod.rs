@@ -15,6 +15,7 @@ mod look;
 mod pending;
 mod provider;
 mod sign_in;
+mod tries;
 
 pub use self::config::{InvalidOidc, Oidc};
 pub(super) use self::{
@@ -23,4 +24,5 @@ pub(super) use self::{
     pending::Pending,
     provider::Provider,
     sign_in::Refusal,
+    tries::{Spent, Tries},
 };

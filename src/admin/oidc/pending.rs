@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The time that somebody has to sign in at the provider.
-const LIFE: Duration = Duration::from_secs(10 * 60);
+pub(super) const LIFE: Duration = Duration::from_secs(10 * 60);
 /// Browsers send no more than this in cookies; what is longer is not theirs.
 const LONGEST: usize = 16 * 1024;
 

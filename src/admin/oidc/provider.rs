@@ -19,6 +19,9 @@ use crate::{
 /// The time for which metadata and keys are taken for what they still are. A key that a provider
 /// withdraws is not taken for longer.
 const FRESH: Duration = Duration::from_secs(60 * 60);
+/// The time for which a provider without metadata is taken to have none: anybody can have them asked
+/// for. It is as long as a person waits before the next try.
+const FAILED: Duration = Duration::from_secs(10);
 /// The least time between two looks for a key that is not in the list: anybody can send a token
 /// with a made-up key.
 const KEYS_AGAIN: Duration = Duration::from_secs(60);
@@ -28,16 +31,33 @@ const KEYS_AGAIN: Duration = Duration::from_secs(60);
 pub(in super::super) struct Provider {
     pub(super) oidc: Arc<Oidc>,
     known: Arc<Mutex<KnownProvider>>,
+    /// Held while metadata are fetched, once for all who want them. Whoever waits is given what was
+    /// found, or that nothing was, so a provider that hangs does so once for all of them.
+    fetching: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// Locked for an assignment, never while something is fetched: a provider that hangs must not have
-/// people wait in line.
+/// Locked for an assignment, never while something is fetched.
 #[derive(Default)]
 struct KnownProvider {
     metadata: Option<(Arc<OpenId>, SystemTime)>,
+    /// Why there were none the last time.
+    failed: Option<(oauth::Error, SystemTime)>,
     keys: Option<(Arc<Keys>, SystemTime)>,
     /// When keys were last asked for.
     asked_at: Option<SystemTime>,
+}
+
+impl KnownProvider {
+    /// The metadata, or why there are none; `None` if they have to be fetched.
+    fn openid(&self, now: SystemTime) -> Option<Result<Arc<OpenId>, oauth::Error>> {
+        if let Some((metadata, at)) = &self.metadata
+            && is_within(*at, now, FRESH)
+        {
+            return Some(Ok(metadata.clone()));
+        }
+        let (error, at) = self.failed.as_ref()?;
+        is_within(*at, now, FAILED).then(|| Err(error.again()))
+    }
 }
 
 /// The reason why an ID token is not taken.
@@ -61,6 +81,7 @@ impl Provider {
         Self {
             oidc: Arc::new(oidc),
             known: Arc::default(),
+            fetching: Arc::default(),
         }
     }
 
@@ -86,14 +107,26 @@ impl Provider {
     }
 
     pub(super) async fn openid(&self, now: SystemTime) -> Result<Arc<OpenId>, oauth::Error> {
-        if let Some((metadata, at)) = &self.known().metadata
-            && is_within(*at, now, FRESH)
-        {
-            return Ok(metadata.clone());
+        if let Some(known) = self.known().openid(now) {
+            return known;
         }
-        let metadata = Arc::new(provider(&self.oidc.http, &self.oidc.issuer).await?);
-        self.known().metadata = Some((metadata.clone(), now));
-        Ok(metadata)
+        let _fetching = self.fetching.lock().await;
+        // Somebody may have fetched them meanwhile.
+        if let Some(known) = self.known().openid(now) {
+            return known;
+        }
+        match provider(&self.oidc.http, &self.oidc.issuer).await {
+            Ok(metadata) => {
+                let metadata = Arc::new(metadata);
+                let mut known = self.known();
+                (known.metadata, known.failed) = (Some((metadata.clone(), now)), None);
+                Ok(metadata)
+            }
+            Err(error) => {
+                self.known().failed = Some((error.again(), now));
+                Err(error)
+            }
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, KnownProvider> {

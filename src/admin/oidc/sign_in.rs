@@ -118,6 +118,7 @@ impl Provider {
             subject: subject.clone(),
             role,
             grant: Grant {
+                issuer: self.issuer().to_owned(),
                 subject,
                 access_token: tokens.access_token,
                 refresh_token: tokens.refresh_token,
