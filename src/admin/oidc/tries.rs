@@ -132,10 +132,8 @@ mod tests {
     fn no_more_than_ten_thousand_are_remembered() {
         let tries = Tries::default();
         for number in 0..USED + 5 {
-            let number = u64::try_from(number).unwrap();
-            let state = number.to_string().into();
-            let from = ClientAddress(std::net::Ipv6Addr::from(u128::from(number) << 64).into());
-            let _ = tries.begin(&state, Some(from), at(number / 1000));
+            assert_eq!(begin(&tries, &number.to_string(), 0), Ok(()));
+            tries.succeeded(Some(ClientAddress([192, 0, 2, 1].into())), at(0));
         }
         assert_eq!(tries.used.lock().unwrap().len(), USED);
     }
