@@ -100,6 +100,7 @@ impl Error {
     }
 
     /// The same error for somebody else, without its source.
+    #[cfg(feature = "admin")]
     pub(crate) fn again(&self) -> Self {
         Self {
             kind: self.kind,
