@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 
 use futures_util::FutureExt;
+use url::Url;
 
-use super::{Imports, relaxed::relaxed};
+use super::{Imports, relaxed::relaxed, slug::slug};
 use crate::{
     admin::{builder::Admin, dashboard, parts::Parts},
     fuzz_input::text,
@@ -66,14 +67,19 @@ pub(in crate::admin) fn mcp_json(data: &[u8]) {
     assert!(!is_hidden || !told.contains(SECRET), "{told}");
 }
 
+/// Returns `true` if the secret is in a text, or in what addresses and names make of one.
+fn has(text: &str) -> bool {
+    text.to_ascii_lowercase().contains(SECRET) || slug(text).contains(SECRET)
+}
+
 /// Returns `true` if the secret stands where no secret belongs: in a name, an address, a command.
 fn shows(tree: &Tree<'_>) -> bool {
     match tree {
-        Tree::Text(text) => text.contains(SECRET),
+        Tree::Text(text) => has(text) || text.parse::<Url>().is_ok_and(|url| has(url.as_str())),
         Tree::List(items) => items.iter().any(shows),
         Tree::Table(members) => members.iter().any(|(name, value)| {
             let has_secrets = SECRETS.contains(&&**name);
-            name.contains(SECRET) || names(value) || (!has_secrets && shows(value))
+            has(name) || names(value) || (!has_secrets && shows(value))
         }),
         _ => false,
     }
@@ -83,7 +89,7 @@ fn names(tree: &Tree<'_>) -> bool {
     match tree {
         Tree::Table(members) => members
             .iter()
-            .any(|(name, value)| name.contains(SECRET) || names(value)),
+            .any(|(name, value)| has(name) || names(value)),
         Tree::List(items) => items.iter().any(names),
         _ => false,
     }
