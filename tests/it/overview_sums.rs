@@ -90,7 +90,7 @@ async fn what_is_counted_while_the_database_is_locked_is_written_afterwards() {
     let exchanges = exchanges(3, 50, 20);
     let begun = Instant::now();
     exchanges.iter().for_each(|exchange| sink.record(exchange));
-    assert!(begun.elapsed() < Duration::from_millis(100));
+    assert!(begun.elapsed() < Duration::from_secs(1));
     tokio::time::sleep(Duration::from_millis(1200)).await;
     run(&mut intruder, "COMMIT").await;
     sink.flush().await;
