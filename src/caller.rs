@@ -4,11 +4,14 @@ use std::{collections::BTreeMap, hash::Hash};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION, request};
 
+#[cfg(feature = "admin")]
+use crate::trace::RecordedAs;
 use crate::{
     chat::ChatRequest,
     keyed::{Digest, Keyed},
     name::ServerName,
     project::Project,
+    trace::TraceId,
     trace_parent::TraceParent,
     whose::{CallerId, Whose},
 };
@@ -28,6 +31,8 @@ pub(crate) struct Caller {
     pub(crate) project: Option<Project>,
     pub(crate) tokens: CallerTokens,
     pub(crate) trace: Option<TraceParent>,
+    /// The id to record the exchange under, where somebody waits for it under that.
+    pub(crate) recorded_as: Option<TraceId>,
     /// The key or person that the proxy's authentication found.
     id: Option<CallerId>,
     /// A hash of all else that tells people apart who share a key. It has no key, so it is never
@@ -67,6 +72,7 @@ impl Caller {
             project,
             tokens,
             trace: TraceParent::of(&parts.headers),
+            recorded_as: recorded_as(parts),
             id: id.cloned(),
             person,
         }
@@ -74,6 +80,17 @@ impl Caller {
 }
 
 impl Caller {
+    /// An operator, who acts for `project` and looks for the exchange under this id.
+    #[cfg(feature = "admin")]
+    pub(crate) fn operator(project: Project, tokens: CallerTokens, recorded_as: TraceId) -> Self {
+        Self {
+            project: Some(project),
+            tokens,
+            recorded_as: Some(recorded_as),
+            ..Self::default()
+        }
+    }
+
     /// The hash of the caller with this key, the same in all processes that have it.
     pub(crate) fn hashed(&self, key: &[u8; 32]) -> Digest {
         let project = self.project.clone().unwrap_or_default();
@@ -84,6 +101,18 @@ impl Caller {
         hash.add(self.person);
         hash.finish()
     }
+}
+
+#[cfg(feature = "admin")]
+fn recorded_as(parts: &request::Parts) -> Option<TraceId> {
+    let recorded_as = parts.extensions.get();
+    recorded_as.map(|RecordedAs(id)| *id)
+}
+
+/// Only operators choose ids.
+#[cfg(not(feature = "admin"))]
+fn recorded_as(_: &request::Parts) -> Option<TraceId> {
+    None
 }
 
 /// Identifies the caller whose bodies are counted together: by project, and by id or else

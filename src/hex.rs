@@ -10,7 +10,6 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// The bytes of as many pairs of digits, in lower case.
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -37,7 +36,6 @@ mod tests {
         assert_eq!(hex(&[]), "");
     }
 
-    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     #[test]
     fn digits_are_read_back() {
         assert_eq!(unhex("000fa0ff"), Some([0, 0x0f, 0xa0, 0xff]));

@@ -7,8 +7,6 @@ use std::{
 
 use tower::Layer;
 
-#[cfg(feature = "admin")]
-use crate::explain::Explainer;
 use crate::{
     connect::Connections,
     held::Room,
@@ -26,6 +24,8 @@ use crate::{
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
+#[cfg(feature = "admin")]
+use crate::{explain::Explainer, tool_caller::ToolCaller};
 
 /// A layer that gives a chat-completions service the tools of the servers in a registry.
 ///
@@ -366,6 +366,18 @@ impl McpLayer {
         self
     }
 
+    /// Replaces whether prompts and answers are recorded, too; by default `false`: what people ask and
+    /// are answered is more than operators need to see what went wrong.
+    ///
+    /// Of the messages of a request the last ones are kept, and of each turn the text of the answer, up
+    /// to 8 KiB each, with an announced cut. They are masked as arguments and results are
+    /// ([`with_trace_payloads`](Self::with_trace_payloads)), also where those are off.
+    #[must_use]
+    pub fn with_trace_content(mut self, trace_content: bool) -> Self {
+        self.settings.tracing.content = trace_content;
+        self
+    }
+
     /// Sets the function that finds the exported trace of a span, so that an MCP server's spans
     /// appear below that of the call. By default the caller's trace is continued with a span id
     /// that no exporter knows.
@@ -408,6 +420,14 @@ impl McpLayer {
     #[must_use]
     pub fn explainer(&self) -> Explainer {
         Explainer::new(self.gateway())
+    }
+
+    /// Returns what calls single tools for an [operator](crate::admin::Admin::with_tool_caller) as this
+    /// layer does, as configured now.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn tool_caller(&self) -> ToolCaller {
+        ToolCaller::new(self.gateway())
     }
 
     fn gateway(&self) -> Gateway {

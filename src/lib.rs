@@ -99,6 +99,8 @@ mod sniff;
 
 #[cfg(feature = "admin")]
 mod explain;
+#[cfg(feature = "admin")]
+mod tool_caller;
 
 mod tool_loop;
 
@@ -163,8 +165,6 @@ mod unseen;
 mod url_keys;
 mod within;
 
-#[cfg(feature = "admin")]
-pub use self::explain::Explainer;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,
@@ -183,12 +183,14 @@ pub use self::{
     schema_dialect::SchemaDialect,
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
-    service::{McpService, ResponseFuture},
+    service::{McpService, OptedIn, ResponseFuture},
     settings::{Limits, OnMaxRounds, OwnTools, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,
 };
+#[cfg(feature = "admin")]
+pub use self::{explain::Explainer, tool_caller::ToolCaller};
 
 /// Crates whose types the interface names, in the versions that it means.
 pub use {bytes, http, http_body, url};

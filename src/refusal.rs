@@ -105,7 +105,6 @@ impl Refusal {
         self
     }
 
-    #[cfg(test)]
     pub(crate) fn param(&self) -> Option<&str> {
         self.param.as_deref()
     }

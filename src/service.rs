@@ -46,6 +46,23 @@ pub struct McpService<S> {
     gateway: Arc<Gateway>,
 }
 
+/// Marks the answer of a request that opts in, in its extensions: also where the answer is a refusal
+/// of ours. An answer without it is the inner service's own, of a request that passed through.
+///
+/// ```
+/// # fn count<B>(answer: &http::Response<B>) -> &'static str {
+/// // In a layer outside of this one, such as one that counts.
+/// match answer.extensions().get::<mcp_layer::OptedIn>() {
+///     Some(_) => "exchange",
+///     None => "pass_through",
+/// }
+/// # }
+/// # assert_eq!(count(&http::Response::new(())), "pass_through");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OptedIn;
+
 impl<S> McpService<S> {
     pub(crate) fn new(inner: S, gateway: Arc<Gateway>) -> Self {
         Self { inner, gateway }
@@ -159,7 +176,8 @@ where
             let upstream = Upstream::new(Inner::new(inner), parts, held);
             // The loop is large, and most requests pass: they get a future without it.
             let answer = Box::pin(tool_loop::run(gateway, request, upstream)).await;
-            answer.map(restored).map_err(InnerError::restore)
+            let answer = answer.map(restored).map_err(InnerError::restore);
+            answer.map(opted_in)
         }
         Ok(None) => {
             let request = Request::from_parts(parts, RequestBody::replayed(read));
@@ -169,8 +187,14 @@ where
             }
             Ok(response)
         }
-        Err(refusal) => Ok(tool_loop::refused(&refusal)),
+        Err(refusal) => Ok(opted_in(tool_loop::refused(&refusal))),
     }
+}
+
+/// Marks an answer as one of a request that opts in.
+fn opted_in<B>(mut answer: Response<B>) -> Response<B> {
+    answer.extensions_mut().insert(OptedIn);
+    answer
 }
 
 /// Why a default is left out of a request that nobody here can read for certain.

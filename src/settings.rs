@@ -182,6 +182,8 @@ pub(crate) struct Settings {
 pub(crate) struct Tracing {
     pub(crate) sinks: Vec<Arc<dyn TraceSink>>,
     pub(crate) payloads: Payloads,
+    /// Prompts and answers are kept, too.
+    pub(crate) content: bool,
     /// Finds the exported trace of a span.
     pub(crate) context: Option<TraceContext>,
 }
@@ -189,11 +191,23 @@ pub(crate) struct Tracing {
 /// A function that returns the trace into which an exporter has put a span.
 pub(crate) type TraceContext = Arc<dyn Fn(&tracing::Span) -> Option<TraceParent> + Send + Sync>;
 
+impl Tracing {
+    /// How much is kept of prompts and answers: masked, unless payloads are not.
+    pub(crate) fn content(&self) -> Payloads {
+        match (self.content, self.payloads) {
+            (false, _) => Payloads::Off,
+            (true, Payloads::Full) => Payloads::Full,
+            (true, _) => Payloads::Redacted,
+        }
+    }
+}
+
 impl fmt::Debug for Tracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracing")
             .field("sinks", &self.sinks.len())
             .field("payloads", &self.payloads)
+            .field("content", &self.content)
             .finish()
     }
 }

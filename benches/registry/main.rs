@@ -7,20 +7,23 @@
 //! `find warm`: the servers of a request are in memory. `find cold`: it is the first to ask for
 //! them, and they come from SQLite, whose file the system has in memory. `list`: a page of 50,
 //! filtered by project and by a text that is in one of a hundred descriptions. `observe` and
-//! `claim`: a round of probes, as a monitor writes it down, with a sync at each commit. Everything
+//! `claim`: a round of probes, as a monitor writes it down, with a sync at each commit. `admit`: the
+//! key of a request is hashed and looked up among as many; `compare` is what comparing its digest with
+//! each of them in constant time would add. Everything
 //! goes through the public interface, secrets opened and 20 tools of each server accepted.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
+use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, Throughput};
 use futures_util::future::join_all;
 use mcp_layer::registry::{
-    Auth, Filter, Fingerprint, Observation, ObservationStore, Page, Pins, Server, ServerId,
-    ServerRegistry, ServerStore, SqlRegistry,
+    ApiKey, ApiKeyDigest, ApiKeyStore, Auth, Filter, Fingerprint, Observation, ObservationStore,
+    Page, Pins, Server, ServerId, ServerRegistry, ServerStore, SqlRegistry,
 };
-use mcp_layer::secret::KeyRing;
+use mcp_layer::secret::{ExposeSecret, KeyRing};
 use mcp_layer::{Project, ServerName};
 use tokio::runtime::Runtime;
 
@@ -93,6 +96,50 @@ async fn fill(url: &str, ring: &KeyRing, servers: usize) -> Vec<ServerId> {
     }
     observe(&registry, &filled, &observation()).await;
     filled
+}
+
+/// Letting a request in, by one of as many keys of callers.
+fn admission(criterion: &mut Criterion, runtime: &Runtime, registry: &SqlRegistry) {
+    let mut group = criterion.benchmark_group("callers' keys");
+    let mut made = 0;
+    for keys in [10, 1000] {
+        let mut sent = None;
+        for number in made..keys {
+            let (key, secret) = ApiKey::generate(number.to_string(), Project::new("web")).unwrap();
+            assert!(runtime.block_on(registry.insert_api_key(key)).unwrap());
+            sent = Some(secret);
+        }
+        made = keys;
+        let sent = sent.unwrap();
+        group.bench_function(format!("admit, {keys} keys"), |bencher| {
+            bencher.iter(|| {
+                let digest = ApiKeyDigest::of(black_box(sent.expose_secret()));
+                let keys = registry.api_keys().unwrap();
+                keys.find(&digest, SystemTime::now())
+                    .unwrap()
+                    .project
+                    .clone()
+            });
+        });
+        let digests: Vec<_> = {
+            let keys = registry.api_keys().unwrap();
+            keys.iter().map(|key| key.digest.0).collect()
+        };
+        let digest = ApiKeyDigest::of(sent.expose_secret()).0;
+        group.bench_function(format!("compare, {keys} keys"), |bencher| {
+            bencher.iter(|| {
+                let differs = |other: &[u8; 32]| {
+                    let pairs = other.iter().zip(black_box(&digest));
+                    pairs.fold(0, |all, (a, b)| black_box(all | (a ^ b)))
+                };
+                let same = black_box(&digests)
+                    .iter()
+                    .filter(|other| differs(other) == 0);
+                same.count()
+            });
+        });
+    }
+    group.finish();
 }
 
 fn main() {
@@ -186,6 +233,7 @@ fn main() {
         });
     });
     group.finish();
+    admission(&mut criterion, &runtime, &registry);
     criterion.final_summary();
     std::fs::remove_dir_all(path).unwrap();
 }

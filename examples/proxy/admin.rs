@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 use http::StatusCode;
 use mcp_layer::{
     Connections,
-    admin::{self, Admin},
+    admin::{self, Admin, ClientAddress},
     registry::Store,
     secret::SecretString,
 };
@@ -22,11 +22,13 @@ use url::{Host, Position, Url};
 
 use crate::{
     answer::AnswerBody,
-    auth::Keys,
-    config::Invalid,
+    config::{Invalid, KEYLESS_UPSTREAM},
     database::OpenDatabase,
     incoming::App,
+    keys::Keys,
     log::Unlogged,
+    places::Trusted,
+    request_id::RequestId,
     secrets::Named,
     server::{self, Draining},
     watch::Watch,
@@ -123,12 +125,13 @@ impl Side {
         }))
     }
 
-    /// Creates the interface over `store`; `connections` are the layer's.
+    /// Creates the interface over `store`; `connections` are the layer's. Keys of callers can be made
+    /// if they `may_be`.
     pub fn admin(
         &self,
         store: Arc<dyn Store>,
         connections: Connections,
-        callers: &Keys,
+        (callers, may_be): (Keys, bool),
         database: Option<OpenDatabase>,
     ) -> Result<Admin, Invalid> {
         let token = match &self.token {
@@ -142,7 +145,11 @@ impl Side {
                     "{key}: {error}; `openssl rand -hex 16` generates one"
                 ))
             })?
-            .with_projects(callers.projects());
+            .with_projects((!callers.are_wanted()).then_some("default"))
+            .with_api_keys(callers);
+        if !may_be {
+            admin = admin.without_new_api_keys(KEYLESS_UPSTREAM);
+        }
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());
         }
@@ -160,17 +167,38 @@ impl Side {
 }
 
 /// Builds the operator's side: the router with its layers, from the inside to the outside.
-pub fn app(admin: Admin, draining: Draining) -> App {
+pub fn app(admin: Admin, draining: Draining, trusted: Trusted) -> App {
     let app = admin::router(admin)
         .layer(map_response(quieted))
         .layer(from_fn_with_state(draining, turn_away));
     Arc::new(move |mut request, from| {
-        let watch = Watch::new(&request, Span::none());
+        let id = RequestId::of(request.headers_mut());
+        let from = ClientAddress(trusted.caller(request.headers(), from.0));
+        let watch = Watch::new(&request, from, &id, Span::none());
         request.extensions_mut().insert(from);
         let answering = app.clone().call(request);
         let answering = answering.map(|Ok(answer)| answer.map(AnswerBody::operators));
-        Box::pin(watch.over(answering).map(Ok))
+        let answering = watch.over(answering).map(move |mut answer| {
+            id.mark(&mut answer);
+            Ok(answer)
+        });
+        Box::pin(answering)
     })
+}
+
+/// Builds the listener of metrics alone: nobody looks at who asks, and nothing is logged of it.
+pub fn metrics_app(admin: Admin) -> App {
+    let app = admin::metrics_router(admin);
+    Arc::new(move |request, _| {
+        let answering = app.clone().call(request);
+        Box::pin(answering.map(|Ok(answer)| Ok(answer.map(AnswerBody::operators))))
+    })
+}
+
+/// Creates the interface for the metrics of `store` where there is no operator's side: nobody has its
+/// token.
+pub fn nobodys(store: Arc<dyn Store>, connections: Connections) -> Result<Admin, Invalid> {
+    Admin::new(store, connections, random()?.into()).map_err(Invalid::new)
 }
 
 /// Refuses new requests while the proxy is stopping.

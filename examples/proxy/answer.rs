@@ -9,11 +9,11 @@ use axum::body::Body as AxumBody;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
-use mcp_layer::McpBody;
+use mcp_layer::{McpBody, OptedIn};
 use pin_project_lite::pin_project;
 use tower::BoxError;
 
-use crate::watch::Watch;
+use crate::{counts, watch::Watch};
 
 /// The answer to a request.
 pub type Answer = Response<AnswerBody>;
@@ -56,6 +56,15 @@ impl AnswerBody {
     /// Tells `watch` how the body ends.
     pub fn watched(&mut self, watch: Watch) {
         self.watch = Some(watch);
+    }
+}
+
+/// What an answer is of.
+pub fn kind(answer: &Answer) -> counts::Kind {
+    match (answer.extensions().get::<OptedIn>(), &answer.body().kind) {
+        (Some(_), _) => counts::Kind::Exchange,
+        (None, Kind::Model { .. }) => counts::Kind::PassThrough,
+        (None, _) => counts::Kind::Own,
     }
 }
 

@@ -13,6 +13,7 @@ use url::{Host, Url};
 
 use crate::{
     config::{Invalid, described},
+    keys::Keys,
     refusal::Refusal,
 };
 
@@ -50,14 +51,12 @@ fn origin(index: usize, text: &str) -> Result<HeaderValue, Invalid> {
         })
 }
 
-/// The `Host` names that a proxy without keys answers to.
+/// The `Host` names that a proxy answers to while it has no keys.
 ///
 /// A page can point its own name at any address (DNS rebinding), and then its requests carry no
 /// `Origin`. If there are keys that gains it nothing, since it has none.
 #[derive(Clone)]
 pub enum Hosts {
-    /// Any name.
-    Any,
     /// Loopback names and these.
     Loopback(Arc<[String]>),
     /// IP addresses, which no page can own, loopback names and these.
@@ -65,8 +64,8 @@ pub enum Hosts {
 }
 
 impl Hosts {
-    /// Chooses the names for a proxy that listens on `listen`, with or without keys.
-    pub fn new(names: Vec<String>, listen: IpAddr, is_keyless: bool) -> Result<Self, Invalid> {
+    /// Chooses the names for a proxy that listens on `listen`.
+    pub fn new(names: Vec<String>, listen: IpAddr) -> Result<Self, Invalid> {
         for (index, name) in names.iter().enumerate() {
             let is_name = Host::parse(name).is_ok() && !name.contains(['*', '%']);
             if !is_name {
@@ -76,10 +75,9 @@ impl Hosts {
                 )));
             }
         }
-        Ok(match (is_keyless, listen.is_loopback()) {
-            (false, _) => Self::Any,
-            (true, true) => Self::Loopback(names.into()),
-            (true, false) => Self::Addresses(names.into()),
+        Ok(match listen.is_loopback() {
+            true => Self::Loopback(names.into()),
+            false => Self::Addresses(names.into()),
         })
     }
 
@@ -92,17 +90,15 @@ impl Hosts {
                 .to_vec(),
             false => vec![address.to_string()],
         };
-        if let Self::Loopback(names) | Self::Addresses(names) = self {
-            // There may be something else before it, at a port of its own.
-            hosts.extend(names.iter().cloned());
-            hosts.extend(names.iter().map(|name| format!("{name}:{port}")));
-        }
+        let (Self::Loopback(names) | Self::Addresses(names)) = self;
+        // There may be something else before it, at a port of its own.
+        hosts.extend(names.iter().cloned());
+        hosts.extend(names.iter().map(|name| format!("{name}:{port}")));
         hosts
     }
 
     fn allow(&self, host: Option<&str>) -> bool {
         let (names, are_addresses_fine) = match self {
-            Self::Any => return true,
             Self::Loopback(names) => (names, false),
             Self::Addresses(names) => (names, true),
         };
@@ -135,7 +131,9 @@ impl Hosts {
 #[derive(Clone)]
 pub struct Rules {
     pub origins: Origins,
+    /// These count while requests want no key.
     pub hosts: Hosts,
+    pub keys: Keys,
 }
 
 impl Rules {
@@ -156,9 +154,9 @@ impl Rules {
             Version::HTTP_2 => request.uri().authority(),
             _ => None,
         };
-        if !hosts.all(|host| self.hosts.allow(host.to_str().ok()))
-            || authority.is_some_and(|authority| !self.hosts.allow(Some(authority.as_str())))
-        {
+        let is_foreign = !hosts.all(|host| self.hosts.allow(host.to_str().ok()))
+            || authority.is_some_and(|authority| !self.hosts.allow(Some(authority.as_str())));
+        if is_foreign && !self.keys.are_wanted() {
             return Some(self.hosts.refusal());
         }
         if !self.comes_from_allowed(headers) {

@@ -1,11 +1,14 @@
 //! `--check`: lists the tools that would be offered, without calling a model.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream};
+use futures_util::{StreamExt, future::ready, stream};
 use mcp_layer::{
     CallerTokens, Connections, Inactive, Limits,
-    registry::{Error, Filter, ModelRules, Server, Store},
+    registry::{
+        BoxFuture, Error, Filter, ModelRules, Observation, ObservationStore, Server, ServerId,
+        Store,
+    },
 };
 use tokio::time::timeout;
 
@@ -28,6 +31,46 @@ pub struct Report {
     pub text: String,
     /// `true` if every enabled server can be used.
     pub all_well: bool,
+}
+
+/// What is known of servers, which a check reads and leaves as it is: the gateway whose database this
+/// is may have another configuration, and does not refuse its callers for what is checked.
+pub struct Untouched(pub Arc<dyn Store>);
+
+impl ObservationStore for Untouched {
+    fn observation<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+        self.0.observation(organization, server)
+    }
+
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+        self.0.observations(organization, servers)
+    }
+
+    fn observe<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ServerId,
+        _: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(ready(Ok(true)))
+    }
+
+    fn claim_probes<'a>(
+        &'a self,
+        _: &'a str,
+        servers: &'a [ServerId],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
+        Box::pin(ready(Ok(vec![true; servers.len()])))
+    }
 }
 
 /// Lists the tools of each server of the file and of the database, and what aliases and defaults

@@ -16,6 +16,7 @@ use clap::{
 use http::HeaderValue;
 use mcp_layer::{
     OnMaxRounds, OwnTools, Price, SchemaDialect, Streaming,
+    registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
 };
@@ -24,17 +25,20 @@ use url::Url;
 
 use crate::{
     admin,
-    auth::Keys,
     browser::{Hosts, Origins},
-    client,
+    client, declared_keys,
+    environment::{Environment, Source},
     file::File,
+    follow_keys::FollowKeys,
     limits::Limits,
-    otlp,
+    oidc, operators, otlp,
     paths::Paths,
     places::Trusted,
+    reload::Written,
     sealing,
     secrets::Named,
     storage::Database,
+    upstream::UpstreamKey,
     vision::{self, Vision},
 };
 
@@ -42,7 +46,7 @@ use crate::{
 ///
 /// Without a configuration file it starts a demo MCP server, and without an upstream a demo model,
 /// so it needs neither a key nor a network.
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(version)]
 pub struct Flags {
     /// Configuration file (TOML); changes of its [[servers]], [[models]] and [[defaults]] take effect
@@ -55,8 +59,8 @@ pub struct Flags {
     /// Base URL of an OpenAI-compatible API, such as https://api.openai.com/v1 [default: a demo model]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Environment variable with the key for the upstream [default: the caller's Authorization is
-    /// passed on]
+    /// Environment variable with the key for the upstream, or "" if that needs none [default: the
+    /// caller's Authorization is passed on]
     #[arg(long, value_name = "NAME")]
     upstream_key_env: Option<String>,
     /// File with the key for the upstream, readable only by its owner
@@ -114,9 +118,20 @@ pub struct Flags {
     /// Add a key to such a file, which seals everything from the next start on, and exit
     #[arg(long, value_name = "FILE", exclusive = true)]
     add_key: Option<PathBuf>,
+    /// Copy the SQLite database to a new file, also while a proxy runs on it, and exit
+    #[arg(long, value_name = "FILE")]
+    pub backup: Option<PathBuf>,
+    /// Ask the proxy that runs with this configuration whether it is alive, and exit with 0 if it is,
+    /// else 1
+    #[arg(long)]
+    pub healthcheck: bool,
     /// Address and port of the operator's side, or off [default: 127.0.0.1:8788]
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<admin::Listen>,
+    /// Address and port for /metrics alone, without a token [default: on the operator's side, with its
+    /// token]
+    #[arg(long, value_name = "IP:PORT")]
+    metrics_listen: Option<SocketAddr>,
     /// Environment variable with the token of the operator's side; the demo makes one
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
@@ -136,6 +151,9 @@ pub struct Flags {
     /// Part of arguments and results that is kept in the records of exchanges [default: redacted]
     #[arg(long, value_name = "HOW")]
     trace_payloads: Option<PayloadMode>,
+    /// Keep prompts and answers in the records of exchanges, too, with likely secrets masked
+    #[arg(long)]
+    trace_content: bool,
     /// Format of the log on stderr; RUST_LOG sets the level [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -211,14 +229,24 @@ pub enum LogFormat {
 
 /// The configuration, checked as far as possible without the network.
 pub struct Config {
-    /// The file that declares servers; absent: the demo's server is the only one.
-    pub file: Option<PathBuf>,
+    /// Where servers are declared.
+    pub source: Source,
+    /// What is written there, as far as a change shows.
+    pub written: Written,
+    /// The variables that look like settings and are none.
+    pub unknown: Vec<String>,
     pub listen: SocketAddr,
     /// The provider; absent: the demo model.
     pub upstream: Option<Url>,
-    /// The `Authorization` for the upstream; absent: the caller's is passed on.
-    pub upstream_authorization: Option<HeaderValue>,
-    pub keys: Keys,
+    pub upstream_key: UpstreamKey,
+    /// Callers' keys that the file declares.
+    pub api_keys: Vec<ApiKey>,
+    /// Follows them, if there is a file.
+    pub follow_keys: Option<FollowKeys>,
+    /// Requests want a key even where there is none yet.
+    pub wants_keys: bool,
+    /// Callers may have keys: what they send as `Authorization` is not for the upstream.
+    pub may_have_keys: bool,
     /// The paths of the upstream that callers reach.
     pub paths: Paths,
     /// The names that the proxy answers to.
@@ -240,6 +268,12 @@ pub struct Config {
     pub database: Option<Database>,
     /// The operator's side, if there is one.
     pub admin: Option<admin::Side>,
+    /// The listener for metrics alone, if there is one.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Operators by name, besides the holder of the admin token.
+    pub operators: Vec<operators::Declared>,
+    /// The provider that operators sign in at.
+    pub oidc: Option<oidc::Declared>,
     /// Extra trusted roots, besides the system's.
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
@@ -247,6 +281,7 @@ pub struct Config {
     /// Extra headers for the collector, such as its key.
     pub otlp_headers: HashMap<String, String>,
     pub trace_payloads: Payloads,
+    pub trace_content: bool,
     pub log_format: LogFormat,
     pub limits: Limits,
     pub prices: Vec<Price>,
@@ -308,6 +343,50 @@ impl Flags {
             (None, None) => Ok(None),
         }
     }
+
+    /// Reads the file, with the environment over it.
+    fn file(&self) -> Result<(Source, Environment, File), Invalid> {
+        let environment = Environment::read()?;
+        let source = environment.source(self.config.clone())?;
+        let file = environment.over(&source)?;
+        Ok((source, environment, file))
+    }
+
+    /// The URL of the database, without anything else that the configuration says.
+    pub fn database_url(&self) -> Result<Option<SecretString>, Invalid> {
+        let (_, _, file) = self.file()?;
+        chosen_database(
+            self.database.clone(),
+            self.database_file.clone(),
+            file.database,
+            file.database_file,
+        )
+    }
+
+    /// The address that callers are listened to at.
+    pub fn address(&self) -> Result<SocketAddr, Invalid> {
+        let (_, _, file) = self.file()?;
+        Ok(listen(self.listen, file.listen))
+    }
+}
+
+/// The address for callers, by a flag or by the file.
+fn listen(flag: Option<SocketAddr>, file: Option<SocketAddr>) -> SocketAddr {
+    flag.or(file)
+        .unwrap_or_else(|| ([127, 0, 0, 1], 8787).into())
+}
+
+/// The URL of the database: the flags' way to give it replaces both of the file.
+fn chosen_database(
+    flag: Option<String>,
+    flag_file: Option<PathBuf>,
+    url: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Option<SecretString>, Invalid> {
+    match (flag, flag_file) {
+        (None, None) => database_url(url, file),
+        (url, file) => database_url(url, file),
+    }
 }
 
 /// Describes a fault of the command line, without what may be a secret in the wrong place.
@@ -354,14 +433,8 @@ fn mistyped(error: &clap::Error) -> Invalid {
 
 impl Config {
     pub fn read(flags: Flags) -> Result<Self, Invalid> {
-        let file = match &flags.config {
-            Some(path) => File::read(path)?,
-            None => File::default(),
-        };
-        let listen = flags
-            .listen
-            .or(file.listen)
-            .unwrap_or_else(|| ([127, 0, 0, 1], 8787).into());
+        let (source, environment, file) = flags.file()?;
+        let listen = listen(flags.listen, file.listen);
         let upstream = flags.upstream.or(file.upstream);
         let key = Named {
             variable: flags.upstream_key_env,
@@ -371,17 +444,16 @@ impl Config {
             variable: file.upstream_key_env,
             file: file.upstream_key_file,
         });
-        let keys = Keys::new(file.api_keys)?;
-        if keys.is_empty() && !listen.ip().is_loopback() && !file.allow_anonymous {
-            return Err(Invalid::new(format!(
-                "anyone who can reach {listen} could use this proxy: declare [[api_keys]], or set allow_anonymous = true"
-            )));
+        let api_keys = declared_keys::read(&file.api_keys)?;
+        let may_have_keys = upstream.is_none() || !key.is_absent();
+        if !api_keys.is_empty() && !may_have_keys {
+            return Err(Invalid::new(KEYLESS_UPSTREAM));
         }
-        if !keys.is_empty() && upstream.is_some() && key.is_absent() {
-            return Err(Invalid::new(
-                "upstream_key_env or upstream_key_file is required with [[api_keys]]: a caller's key is for this proxy and is never passed on",
-            ));
-        }
+        let wants_keys = !listen.ip().is_loopback() && !file.allow_anonymous;
+        let follow_keys = match &source {
+            Source::File(path) => Some(FollowKeys::new(path, &file.api_keys, may_have_keys)),
+            Source::Demo | Source::Text(_) => None,
+        };
         file.limits.check()?;
         vision::check(&file.vision)?;
         let wishes = admin::Wishes {
@@ -396,26 +468,37 @@ impl Config {
             }),
             public_url: flags.public_url.or(file.public_url),
         };
-        let url = match (flags.database, flags.database_file) {
-            (None, None) => database_url(file.database, file.database_file)?,
-            (url, url_file) => database_url(url, url_file)?,
-        };
+        let url = chosen_database(
+            flags.database,
+            flags.database_file,
+            file.database,
+            file.database_file,
+        )?;
         let headers = Named {
             variable: None,
             file: flags.otlp_headers_file.or(file.otlp_headers_file),
         };
-        let admin = admin::Side::new(wishes, flags.config.is_none())?;
+        let admin = admin::Side::new(wishes, source == Source::Demo)?;
+        let database = database(url, flags.key_file.or(file.key_file))?;
+        if wants_keys && api_keys.is_empty() {
+            keys_can_be_made(listen, admin.is_some() && database.is_some(), may_have_keys)?;
+        }
         Ok(Self {
-            file: flags.config,
+            written: source.written(),
+            unknown: environment.unknown(),
+            source,
             listen,
             upstream: upstream
                 .as_deref()
                 .map(|text| base_url(text, &UPSTREAM))
                 .transpose()?,
-            upstream_authorization: authorization(&key)?,
+            upstream_key: upstream_key(&key)?,
             paths: Paths::new(file.upstream_paths, !key.is_absent())?,
-            hosts: Hosts::new(file.allow_hosts, listen.ip(), keys.is_empty())?,
-            keys,
+            hosts: Hosts::new(file.allow_hosts, listen.ip())?,
+            api_keys,
+            follow_keys,
+            wants_keys,
+            may_have_keys,
             origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
             trusted: Trusted::new(&replaced(flags.trusted_proxy, file.trusted_proxies))?,
             streaming: match flags.streaming.or(file.streaming).unwrap_or_default() {
@@ -449,8 +532,11 @@ impl Config {
                 flags.description_limit.or(file.description_limit),
             )?,
             egress: replaced(flags.allow_egress, file.allow_egress),
-            database: database(url, flags.key_file.or(file.key_file))?,
+            database,
             admin,
+            metrics_listen: flags.metrics_listen.or(file.metrics_listen),
+            operators: file.operators,
+            oidc: file.oidc,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             otlp: flags
                 .otlp
@@ -459,6 +545,7 @@ impl Config {
                 .map(|text| base_url(text, &OTLP))
                 .transpose()?,
             otlp_headers: otlp::headers(headers.read("otlp_headers")?)?,
+            trace_content: flags.trace_content || file.trace_content,
             trace_payloads: match flags
                 .trace_payloads
                 .or(file.trace_payloads)
@@ -517,9 +604,30 @@ fn database(
     }
 }
 
-fn authorization(named: &Named) -> Result<Option<HeaderValue>, Invalid> {
+/// What to do where callers' keys would be the upstream's.
+pub const KEYLESS_UPSTREAM: &str = "upstream_key_env or upstream_key_file is required with API keys, such as [[api_keys]]: a caller's key is for this proxy and is never passed on; upstream_key_env = \"\" says that the upstream needs none";
+
+/// Refuses a proxy that everybody on a network reaches and that will never have a key.
+fn keys_can_be_made(
+    listen: SocketAddr,
+    has_a_place: bool,
+    may_have_keys: bool,
+) -> Result<(), Invalid> {
+    match (has_a_place, may_have_keys) {
+        (true, true) => Ok(()),
+        (true, false) => Err(Invalid::new(KEYLESS_UPSTREAM)),
+        (false, _) => Err(Invalid::new(format!(
+            "anyone who can reach {listen} could use this proxy: declare [[api_keys]], or make keys on the operator's side, which needs a database, or set allow_anonymous = true"
+        ))),
+    }
+}
+
+fn upstream_key(named: &Named) -> Result<UpstreamKey, Invalid> {
+    if named.is_none_needed() {
+        return Ok(UpstreamKey::Unneeded);
+    }
     let Some(key) = named.read("upstream_key")? else {
-        return Ok(None);
+        return Ok(UpstreamKey::Callers);
     };
     let bearer = format!("Bearer {}", key.expose_secret());
     let mut value = HeaderValue::try_from(bearer).map_err(|_| {
@@ -529,7 +637,7 @@ fn authorization(named: &Named) -> Result<Option<HeaderValue>, Invalid> {
         ))
     })?;
     value.set_sensitive(true);
-    Ok(Some(value))
+    Ok(UpstreamKey::Ours(value))
 }
 
 /// Names an item of a list in a message, by its length.

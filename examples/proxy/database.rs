@@ -1,4 +1,4 @@
-//! The database: servers, credentials, exchanges, traces and aliases of models in SQL.
+//! The database: servers, credentials, exchanges, traces, aliases of models and API keys in SQL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,10 @@ use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{Error, ExchangeStore, ModelStore, SqlRegistry, Store, TraceStore},
+    registry::{
+        ApiKeyStore, AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore, SqlFault,
+        SqlRegistry, Store, TraceStore, overview::OverviewStore,
+    },
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -45,7 +48,24 @@ impl OpenDatabase {
         Arc::new(self.registry.clone())
     }
 
+    pub fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn operator_sessions(&self) -> Arc<dyn OperatorSessionStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    /// The figures of the overview.
+    pub fn overview(&self) -> Arc<dyn OverviewStore> {
+        Arc::new(self.registry.clone())
+    }
+
     pub fn models(&self) -> Arc<dyn ModelStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn api_keys(&self) -> Arc<dyn ApiKeyStore> {
         Arc::new(self.registry.clone())
     }
 
@@ -65,9 +85,21 @@ impl OpenDatabase {
         Ok(keys.collect())
     }
 
-    /// Writes down the traces that are still in memory.
-    pub async fn flush(&self) {
-        self.registry.flush_traces().await;
+    /// Looks whether it answers, and whether the keys are its own; the part that failed, as anybody may
+    /// know it, and why.
+    pub async fn check(&self) -> Result<(), (&'static str, String)> {
+        self.registry.check().await.map_err(|error| {
+            let failed = match error.fault() {
+                SqlFault::KeyMissing { .. } | SqlFault::KeyRefused { .. } => "keys",
+                _ => "database",
+            };
+            (failed, chain(&error))
+        })
+    }
+
+    /// Writes down the traces that are still in memory, and closes it.
+    pub async fn close(&self) {
+        self.registry.close().await;
     }
 
     /// Reseals the records of older keys with the newest one, while the proxy runs.

@@ -11,11 +11,12 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
     admin,
-    auth::ApiKey,
     config::{
         DialectMode, Invalid, LogFormat, MaxRoundsMode, OwnToolsMode, PayloadMode, StreamingMode,
     },
+    declared_keys::DeclaredKey,
     limits::Limits,
+    oidc, operators,
     vision::Vision,
 };
 
@@ -28,7 +29,7 @@ pub struct File {
     pub upstream_key_env: Option<String>,
     pub upstream_key_file: Option<PathBuf>,
     pub upstream_paths: Option<Vec<String>>,
-    pub api_keys: Vec<ApiKey>,
+    pub api_keys: Vec<DeclaredKey>,
     pub allow_anonymous: bool,
     pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
@@ -45,13 +46,17 @@ pub struct File {
     pub database_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
     pub admin_listen: Option<admin::Listen>,
+    pub metrics_listen: Option<SocketAddr>,
     pub admin_token_env: Option<String>,
     pub admin_token_file: Option<PathBuf>,
     pub public_url: Option<String>,
+    pub operators: Vec<operators::Declared>,
+    pub oidc: Option<oidc::Declared>,
     pub ca_file: Option<PathBuf>,
     pub otlp: Option<String>,
     pub otlp_headers_file: Option<PathBuf>,
     pub trace_payloads: Option<PayloadMode>,
+    pub trace_content: bool,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,
@@ -75,13 +80,7 @@ pub struct ModelPrice {
 }
 
 impl File {
-    pub fn read(path: &Path) -> Result<Self, Invalid> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?;
-        Self::parse(&text).map_err(|reason| Invalid::new(format!("{}: {reason}", path.display())))
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
+    pub fn parse(text: &str) -> Result<Self, String> {
         toml::from_str(text).map_err(|error| {
             let message = without_value(error.message());
             let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
@@ -95,11 +94,27 @@ impl File {
     }
 }
 
+/// Reads the text of a file.
+pub fn text(path: &Path) -> Result<String, Invalid> {
+    let text = fs::read_to_string(path);
+    text.map_err(|error| Invalid::new(format!("{}: {error}", path.display())))
+}
+
 /// Removes quoted text of the file from a parser's message: it may be a secret in the wrong place.
-fn without_value(message: &str) -> String {
-    let message = message
-        .replace("expected u64", "expected a whole number")
-        .replace("expected u32", "expected a whole number");
+pub fn without_value(message: &str) -> String {
+    let mut message = message.to_owned();
+    for (rusts, ours) in [
+        ("expected u64", "expected a whole number"),
+        ("expected u32", "expected a whole number"),
+        ("expected f64", "expected a number"),
+        ("expected a sequence", "expected a list, such as [\"…\"]"),
+        (
+            "invalid socket address syntax",
+            "expected IP:PORT, such as \"127.0.0.1:8787\"",
+        ),
+    ] {
+        message = message.replace(rusts, ours);
+    }
     for (unknown, called) in [
         ("unknown field `", "unknown key"),
         ("unknown variant `", "unknown variant"),

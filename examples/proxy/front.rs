@@ -14,9 +14,13 @@ use crate::{
     browser::Rules,
     caller_body::CallerBody,
     cors,
+    counts::Counts,
     incoming::App,
     otlp,
     paths::Paths,
+    places::Trusted,
+    ready::Ready,
+    request_id::RequestId,
     routes::{self, HEALTH, READY, SERVERS, Servers},
     server::{self, Draining},
     upstream::Upstream,
@@ -31,6 +35,10 @@ const MODEL: &str = "/v1/{*rest}";
 pub struct Front {
     pub rules: Rules,
     pub draining: Draining,
+    pub ready: Ready,
+    /// The load balancers that are believed what they tell of callers.
+    pub trusted: Trusted,
+    pub counts: Counts,
     pub door: Door,
     pub servers: Servers,
     pub paths: Paths,
@@ -52,14 +60,16 @@ impl Front {
         })
     }
 
-    async fn answer(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn answer(&self, mut request: Request<Incoming>, from: ClientAddress) -> Answer {
         let is_head = request.method() == Method::HEAD;
         let is_misused = routes::is_misused(&request);
+        let id = RequestId::of(request.headers_mut());
         // Pages of other origins are refused first, so that they reach nothing at all.
         let mut answer = match self.rules.refusal(&request) {
             Some(refusal) => refusal.into(),
-            None => self.readable(request, from).await,
+            None => self.readable(request, from, &id).await,
         };
+        id.mark(&mut answer);
         if is_misused {
             routes::allow_get(&mut answer);
         }
@@ -67,13 +77,20 @@ impl Front {
     }
 
     /// Lets pages of allowed origins read the answers, including refusals of a key.
-    async fn readable(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn readable(
+        &self,
+        request: Request<Incoming>,
+        from: ClientAddress,
+        id: &RequestId,
+    ) -> Answer {
         let origins = &self.rules.origins;
         let allowed = (!origins.is_empty()).then(|| cors::Allowed::of(request.headers(), origins));
         let mut answer = match request.method() {
             &Method::OPTIONS if allowed.is_some() => cors::preflight(request.headers()),
-            _ => self.routed(request, from).await,
+            _ => self.routed(request, from, id).await,
         };
+        // Pages may read it.
+        id.mark(&mut answer);
         if let Some(allowed) = allowed {
             allowed.mark(&mut answer);
         }
@@ -81,10 +98,15 @@ impl Front {
     }
 
     /// Answers what is the proxy's own, and watches the rest.
-    async fn routed(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+    async fn routed(
+        &self,
+        request: Request<Incoming>,
+        from: ClientAddress,
+        id: &RequestId,
+    ) -> Answer {
         let route = match request.uri().path() {
             HEALTH => return routes::health(request.method(), routes::healthz()),
-            READY => return routes::health(request.method(), routes::readyz(&self.draining)),
+            READY => return routes::health(request.method(), self.ready.answer().await),
             SERVERS => SERVERS,
             path if is_models(path) => MODEL,
             _ => return routes::not_found().into(),
@@ -93,7 +115,8 @@ impl Front {
             true => otlp::span(&request, route),
             false => Span::none(),
         };
-        let watch = Watch::new(&request, exported);
+        let from = ClientAddress(self.trusted.caller(request.headers(), from.0));
+        let watch = Watch::new(&request, from, id, exported).counted(self.counts.request());
         watch.over(self.served(request, from, route)).await
     }
 
@@ -108,8 +131,9 @@ impl Front {
             return server::turned_away(request).await.into();
         }
         // Both the model and the list of servers need the project.
-        let Some(caller) = self.door.admit(&mut request) else {
-            return self.door.refuse(from);
+        let caller = match self.door.admit(&mut request) {
+            Ok(caller) => caller,
+            Err(why) => return self.door.refuse(why, from),
         };
         if route == SERVERS {
             return self.servers.answer(&caller, &mut request).await;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use http::{HeaderMap, Request};
-use mcp_layer::admin::path_for_log;
+use mcp_layer::admin::{ClientAddress, path_for_log};
 use tower_http::trace::{
     DefaultOnEos, DefaultOnRequest, DefaultOnResponse, OnEos, OnRequest, OnResponse,
 };
@@ -27,6 +27,7 @@ use crate::{
     config::{Config, LogFormat},
     otlp::Exporter,
     plain::Plain,
+    request_id::RequestId,
 };
 
 /// The span whose fields appear in each line of a request.
@@ -87,10 +88,11 @@ pub struct Unlogged;
 
 /// Returns the span of a request's line, whose fields are in every line of the request: each is
 /// written within it, since JSON tells only of the spans that are entered.
-pub fn begun<B>(request: &Request<B>) -> Span {
+pub fn begun<B>(request: &Request<B>, from: ClientAddress, id: &RequestId) -> Span {
     let (method, path) = (request.method(), request.uri().path());
     // Without the query and other parts that may contain a secret.
-    let span = tracing::info_span!(REQUEST, %method, path = &*path_for_log(path));
+    let path = &*path_for_log(path);
+    let span = tracing::info_span!(REQUEST, %method, path, id = %id, client = %from.0);
     span.in_scope(|| DefaultOnRequest::new().on_request(request, &span));
     span
 }

@@ -22,35 +22,49 @@ mod caller_body;
 mod check;
 mod check_models;
 mod client;
+mod commands;
 mod config;
 mod cors;
+mod counts;
 mod database;
+mod declared_keys;
 mod demo;
+mod environment;
 mod file;
 mod files;
 mod first;
+mod follow_keys;
+mod forwarded;
 mod front;
 mod head_timer;
 mod headers;
 mod hidden;
 mod http2;
 mod incoming;
+mod keys;
 mod limits;
 #[cfg(unix)]
 mod lines;
 mod log;
 mod metered;
+mod oidc;
+mod operators;
 mod otlp;
 mod paths;
 mod places;
 mod plain;
+mod process;
 mod progress;
+mod ready;
 mod refusal;
+mod reload;
+mod request_id;
 mod routes;
 mod running;
 mod sealing;
 mod secrets;
 mod server;
+mod setting;
 mod shed;
 mod silence;
 mod storage;
@@ -60,14 +74,15 @@ mod vision;
 mod watch;
 
 use std::{
-    io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism,
+    env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    thread::available_parallelism,
 };
 
 use mcp_layer::{
     Connections, McpLayer, Monitor, SchemaDialect,
-    admin::{Metrics, Throttle},
+    admin::{Chat, Metrics, Throttle},
     outbound::{EgressRules, Outbound},
-    registry::{ModelRegistry, ModelStore, Overlay, Store},
+    registry::{ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
 };
 use mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
@@ -82,9 +97,14 @@ use crate::{
     admin::Token,
     auth::Door,
     browser::Rules,
-    config::{Config, Flags, Invalid},
+    config::{Config, Flags, Invalid, KEYLESS_UPSTREAM},
+    counts::Counts,
+    environment::Source,
     front::Front,
     incoming::{App, Incoming},
+    keys::Keys,
+    ready::Ready,
+    reload::Reload,
     routes::Servers,
     server::{Draining, Server},
     storage::Storage,
@@ -128,11 +148,12 @@ fn runtimes() -> io::Result<(Runtime, Runtime)> {
 }
 
 async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
-    if let Some(next) = flags.change_keys()? {
-        println!("{next}");
-        return Ok(ExitCode::SUCCESS);
+    if let Some(code) = commands::run(&flags).await? {
+        return Ok(code);
     }
-    let config = Config::read(flags)?;
+    // From here on it does not end the process.
+    let hang_ups = server::HangUps::new().map_err(Invalid::new)?;
+    let config = Config::read(flags.clone())?;
     let exporter = match &config.otlp {
         Some(collector) if !config.check => {
             let headers = config.otlp_headers.clone();
@@ -142,6 +163,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         _ => None,
     };
     log::start(&config, exporter.as_ref());
+    environment::tell(&config);
     let (declared, egress) = declared(&config).await?;
     let outbound = Outbound::new(egress)
         .with_roots(config.roots.clone())
@@ -149,16 +171,25 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
+    let keys = keys(&config, &storage)?;
     let declared = declared.over(storage.servers, storage.models, config.dialect);
     // Servers, and aliases and defaults.
     let models = declared.await?;
     let registry: Arc<dyn Store> = Arc::new(models.clone());
+    let oidc = config.oidc.as_ref();
+    let oidc = oidc
+        .map(|oidc| oidc.provider(outbound.clone()))
+        .transpose()?;
+    let declared_operators = operators::read(&config.operators)?;
+    let named = operators::list(&declared_operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
-        .authorizations(&storage.authorizations)
-        .observations(registry.clone())
-        .build()
-        .with_schema_dialect(config.dialect);
+        .authorizations(&storage.authorizations);
+    let connections = match config.check {
+        true => connections.observations(check::Untouched(registry.clone())),
+        false => connections.observations(registry.clone()),
+    };
+    let connections = connections.build().with_schema_dialect(config.dialect);
     let connections = match config.description_limit {
         Some(bytes) => connections.with_description_limit(bytes),
         None => connections,
@@ -169,7 +200,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .map(|side| {
             let (registry, connections) = (registry.clone(), connections.clone());
             let database = storage.database.clone();
-            side.admin(registry, connections, &config.keys, database)
+            let callers = (keys.clone(), config.may_have_keys);
+            side.admin(registry, connections, callers, database)
         })
         .transpose()?;
 
@@ -188,7 +220,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
-    let metrics = Metrics::default();
+    let counts = Counts::default();
+    let counted = counts.clone();
+    let metrics = Metrics::default().with_more(move |text| counted.write(text));
+    let is_scraped = side.is_some() || config.metrics_listen.is_some();
     let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
@@ -198,15 +233,41 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if side.is_some() || storage.database.is_some() {
         mcp = mcp.add_trace_sink(storage.traces.clone());
     }
-    if side.is_some() {
+    if is_scraped {
         mcp = mcp.add_trace_sink(metrics.clone());
+    }
+    let scraped = match config.metrics_listen {
+        Some(listen) => {
+            let admin = match &admin {
+                Some(admin) => admin.clone(),
+                None => admin::nobodys(registry.clone(), connections.clone())?,
+            };
+            let other = "--metrics-listen IP:PORT";
+            let (listener, address) = bind("metrics_listen", listen, other)?;
+            Some((admin.with_metrics(metrics.clone()), listener, address))
+        }
+        None => None,
+    };
+    // Where there is a database, another replica may show the figures of this one.
+    let is_counted = side.is_some() || storage.database.is_some();
+    let overview = is_counted.then(|| OverviewSink::new(storage.overview.clone()));
+    if let Some(overview) = &overview {
+        mcp = mcp.add_trace_sink(overview.clone());
     }
     let admin = admin.map(|admin| {
         let admin = admin
             .with_authorizations(storage.authorizations)
             .with_models(models.clone())
             .with_traces(storage.traces)
+            .with_audit(storage.audit)
+            .with_operator_sessions(storage.operator_sessions)
+            .with_operators(named.clone())
+            .with_overview(storage.overview)
             .with_metrics(metrics);
+        let admin = match oidc {
+            Some(oidc) => admin.with_oidc(oidc),
+            None => admin,
+        };
         match storage.keys {
             // A session of one replica is valid in all.
             Some(keys) => admin.with_session_keys(keys),
@@ -214,13 +275,16 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         }
     });
     let explainer = mcp.explainer();
+    let tool_caller = mcp.tool_caller();
     let servers = Servers {
         registry,
-        models: Arc::new(models),
+        models: Arc::new(models.clone()),
         connections: connections.clone(),
         patience: config.limits.of_requests().resolve,
     };
-    let app = app(&config, mcp, servers, draining.clone()).await?;
+    let ready = Ready::new(draining.clone(), storage.database.clone());
+    let inside = (draining.clone(), ready, keys.clone());
+    let (app, upstream, chat) = app(&config, mcp, servers, inside, counts).await?;
     let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
     let mut servers = Vec::new();
     let mut operators = None;
@@ -229,8 +293,20 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let (listener, operators_address) = bind("admin_listen", side.listen, other)?;
         let mut hosts = config.hosts.known(address);
         hosts.extend(side.public_host());
-        let admin = admin.with_explainer(explainer.with_hosts(hosts));
-        let app = admin::app(admin, draining.clone());
+        let admin = admin
+            .with_explainer(explainer.with_hosts(hosts))
+            .with_tool_caller(tool_caller)
+            .with_chat(chat);
+        let admin = match config.source {
+            Source::Demo => admin.with_built_in_servers(),
+            Source::File(_) | Source::Text(_) => admin,
+        };
+        // Of a listener on all addresses nobody knows which one is meant.
+        let admin = match format!("http://{address}").parse() {
+            Ok(url) if !address.ip().is_unspecified() => admin.with_callers_url(url),
+            _ => admin,
+        };
+        let app = admin::app(admin, draining.clone(), config.trusted.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
             listener,
@@ -238,20 +314,48 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         ));
         operators = Some((operators_address, &side.token));
     }
+    if let Some((admin, listener, address)) = scraped {
+        let app = admin::metrics_app(admin);
+        let terms = config.limits.of_operators(&config.trusted);
+        servers.push(Server::new(
+            listener,
+            Incoming::new("metrics_listen", app, terms),
+        ));
+        tracing::info!(%address, "listening for /metrics");
+    }
     let files = files::allow(config.limits.files());
     let terms = config.limits.of_callers(files, &config.trusted);
     servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
+    if keys.are_none() && keys.are_wanted() {
+        tracing::warn!(
+            "there is no API key yet: every request is refused until one is made on the operator's side"
+        );
+    }
     introduce(&config, address, operators);
 
+    let reload = Reload::new(flags, &config, models, upstream);
+    tokio::spawn(hang_ups.each(reload));
+    if let Source::File(path) = config.source.clone() {
+        let entries = config.operators.clone();
+        tokio::spawn(operators::follow(path, entries, declared_operators, named));
+    }
     tokio::spawn(monitor.run());
+    tokio::spawn(keys.clone().note_uses());
+    if let Some(follow_keys) = &config.follow_keys {
+        tokio::spawn(follow_keys.clone().run(keys.clone()));
+    }
     if let Some(database) = storage.database.clone() {
         tokio::spawn(database.reseal());
     }
     let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    keys.flush().await;
+    if let Some(overview) = overview {
+        overview.flush().await;
+    }
     if let Some(database) = storage.database {
-        database.flush().await;
+        database.close().await;
     }
     if let Some(exporter) = exporter {
         exporter.flush_until(ends).await;
@@ -259,9 +363,19 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Puts callers' keys together: the file's, and those that were made.
+fn keys(config: &Config, storage: &Storage) -> Result<Keys, Invalid> {
+    let made = storage.api_keys.api_keys();
+    if !config.may_have_keys && made.is_ok_and(|made| made.were_made()) {
+        return Err(Invalid::new(KEYLESS_UPSTREAM));
+    }
+    let store = storage.api_keys.clone();
+    Ok(Keys::new(config.api_keys.clone(), store, config.wants_keys))
+}
+
 /// Announces the proxy's addresses.
 fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr, &Token)>) {
-    if config.file.is_none() {
+    if config.source == Source::Demo {
         let upstream = config.upstream.as_ref();
         print!("{}", demo::introduction(address, upstream, operators));
         return;
@@ -306,6 +420,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The declared servers: of the configuration file, or of the demo.
 enum Declared {
     File(PathBuf),
+    Text(String),
     Demo(String),
 }
 
@@ -321,6 +436,9 @@ impl Declared {
             Self::File(path) => Overlay::open_with(&path, store, models, dialect)
                 .await
                 .map_err(|error| Invalid::new(format!("{}: {error}", path.display()))),
+            Self::Text(text) => Overlay::parse_for(&text, variable, store, models, dialect)
+                .await
+                .map_err(|error| Invalid::new(format!("MCP_PROXY_CONFIG_TOML: {error}"))),
             Self::Demo(text) => Overlay::parse_with(&text, |_| None, store, models)
                 .await
                 .map_err(|error| Invalid::new(format!("the demo's servers: {error}"))),
@@ -328,16 +446,28 @@ impl Declared {
     }
 }
 
+/// Reads an environment variable, for a secret of a declared server.
+fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Returns the declared servers and the egress rules; without a file, starts the demo's server.
 async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     let egress = EgressRules::parse(&config.egress)
         .map_err(|error| Invalid::new(format!("allow_egress: {error}")))?;
-    match &config.file {
-        Some(path) => Ok((Declared::File(path.clone()), egress)),
-        None => {
+    match &config.source {
+        Source::File(path) => Ok((Declared::File(path.clone()), egress)),
+        Source::Text(text) => Ok((Declared::Text(text.clone()), egress)),
+        Source::Demo => {
             let address = demo::server().await.map_err(Invalid::new)?;
-            let egress = egress.allow(&address.to_string()).map_err(Invalid::new)?;
-            Ok((Declared::Demo(demo::servers(address)), egress))
+            // Whoever tries it has servers on this machine, and nobody else's requests come in.
+            let egress = ["127.0.0.0/8", "::1"]
+                .iter()
+                .try_fold(egress, |egress, rule| egress.allow(rule));
+            Ok((
+                Declared::Demo(demo::servers(address)),
+                egress.map_err(Invalid::new)?,
+            ))
         }
     }
 }
@@ -355,6 +485,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_prices(config.prices.clone())
         .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
+        .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
     let layer = match config.otlp {
@@ -376,33 +507,41 @@ async fn app(
     config: &Config,
     mcp: McpLayer,
     servers: Servers,
-    draining: Draining,
-) -> Result<App, Invalid> {
+    (draining, ready, keys): (Draining, Ready, Keys),
+    counts: Counts,
+) -> Result<(App, Upstream, Chat), Invalid> {
     let base = match &config.upstream {
         Some(url) => url.clone(),
         None => demo::model().await.map_err(Invalid::new)?,
     };
     let upstream = Upstream::new(
         base,
-        config.upstream_authorization.clone(),
+        config.upstream_key.clone(),
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
+        counts.clone(),
     )?;
+    let model = mcp.layer(upstream.clone());
+    let chat = Chat::new(model.clone());
     let front = Front {
         rules: Rules {
             origins: config.origins.clone(),
             hosts: config.hosts.clone(),
+            keys: keys.clone(),
         },
         draining,
+        ready,
+        trusted: config.trusted.clone(),
+        counts,
         door: Door {
-            keys: config.keys.clone(),
+            keys,
             throttle: Throttle::default(),
         },
         servers,
         paths: config.paths.clone(),
-        model: mcp.layer(upstream),
+        model,
         body_idle: config.limits.body_idle(),
         exports: config.otlp.is_some(),
     };
-    Ok(front.app())
+    Ok((front.app(), upstream, chat))
 }

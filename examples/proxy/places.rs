@@ -6,10 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use http::HeaderMap;
 use ipnet::IpNet;
 use tokio::sync::Notify;
 
-use crate::config::Invalid;
+use crate::{config::Invalid, forwarded};
 
 /// The addresses of load balancers, each with many callers behind it: no share limits them.
 #[derive(Clone)]
@@ -29,6 +30,11 @@ impl Trusted {
             })
         });
         blocks.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Returns the address of a request's caller, of which only these are believed what they tell.
+    pub fn caller(&self, headers: &HeaderMap, peer: IpAddr) -> IpAddr {
+        forwarded::client(headers, peer, |address| self.contain(address))
     }
 
     fn contain(&self, address: IpAddr) -> bool {

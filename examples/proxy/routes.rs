@@ -16,7 +16,6 @@ use crate::{
     auth::Caller,
     config::chain,
     refusal::Refusal,
-    server::Draining,
     storage,
 };
 
@@ -34,15 +33,6 @@ pub const SERVERS: &str = "/v1/mcp/servers";
 /// `GET /healthz`: the process is alive.
 pub fn healthz() -> Answer {
     answer::json(StatusCode::OK, json!({"status": "ok"}).to_string())
-}
-
-/// `GET /readyz`: the process accepts requests.
-pub fn readyz(draining: &Draining) -> Answer {
-    let (status, word) = match draining.has_begun() {
-        false => (StatusCode::OK, "ready"),
-        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
-    };
-    answer::json(status, json!({"status": word}).to_string())
 }
 
 /// Returns the answer of a health check, which is only for `GET`.

@@ -18,6 +18,12 @@ impl Named {
         self.variable.is_none() && self.file.is_none()
     }
 
+    /// Returns `true` for an empty name of a variable and nothing else: the secret is said to be
+    /// needless.
+    pub fn is_none_needed(&self) -> bool {
+        self.variable.as_deref() == Some("") && self.file.is_none()
+    }
+
     /// Returns these if any is set, else the others: a flag overrides both keys of the file.
     pub fn or(self, others: Self) -> Self {
         if self.is_absent() { others } else { self }

@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{incoming::Incoming, refusal::Refusal, running::Running};
+use crate::{incoming::Incoming, refusal::Refusal, reload::Reload, running::Running};
 
 /// The header with which a load balancer chooses the status of requests that are turned away.
 pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
@@ -170,6 +170,33 @@ impl Server {
             }
         }
     }
+}
+
+/// The signal that asks for the configuration to be read again; without this it would end the process.
+pub struct HangUps(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl HangUps {
+    #[cfg(unix)]
+    pub fn new() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        signal(SignalKind::hangup()).map(Self)
+    }
+
+    /// Reads the configuration again at each signal.
+    #[cfg(unix)]
+    pub async fn each(mut self, mut reload: Reload) {
+        while self.0.recv().await.is_some() {
+            reload.again().await;
+        }
+    }
+
+    #[cfg(not(unix))]
+    pub fn new() -> io::Result<Self> {
+        Ok(Self())
+    }
+
+    #[cfg(not(unix))]
+    pub async fn each(self, _: Reload) {}
 }
 
 /// The signals that end the process: Ctrl-C, and on Unix what supervisors send.

@@ -6,8 +6,10 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        Error, Filter, MemoryCredentialStore, MemoryModels, MemoryRegistry, MemoryTraces,
-        ModelStore, Page, Server, Store, TraceStore,
+        ApiKeyStore, AuditStore, Error, Filter, MemoryApiKeys, MemoryAudit, MemoryCredentialStore,
+        MemoryModels, MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore,
+        OperatorSessionStore, Page, Server, Store, TraceStore,
+        overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -28,10 +30,18 @@ pub struct Storage {
     pub servers: Arc<dyn Store>,
     /// Aliases of models, and defaults.
     pub models: Arc<dyn ModelStore>,
+    /// Callers' keys that operators made.
+    pub api_keys: Arc<dyn ApiKeyStore>,
     /// The authorizations of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: Arc<dyn TraceStore>,
+    /// What operators did.
+    pub audit: Arc<dyn AuditStore>,
+    /// The browsers in which operators are signed in.
+    pub operator_sessions: Arc<dyn OperatorSessionStore>,
+    /// The figures of the overview.
+    pub overview: Arc<dyn OverviewStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database; `None` if everything is in memory.
@@ -45,8 +55,12 @@ impl Storage {
             return Ok(Self {
                 servers: Arc::new(MemoryRegistry::default()),
                 models: Arc::new(MemoryModels::default()),
+                api_keys: Arc::new(MemoryApiKeys::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
+                audit: Arc::new(MemoryAudit::default()),
+                operator_sessions: Arc::new(MemoryOperatorSessions::default()),
+                overview: Arc::new(MemoryOverview::default()),
                 keys: None,
                 database: None,
             });
@@ -56,8 +70,12 @@ impl Storage {
         Ok(Self {
             servers: store.servers(),
             models: store.models(),
+            api_keys: store.api_keys(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
+            audit: store.audit(),
+            operator_sessions: store.operator_sessions(),
+            overview: store.overview(),
             keys: Some(ring),
             database: Some(store),
         })

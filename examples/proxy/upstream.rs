@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use axum::{
     body::{Body, HttpBody},
     response::{IntoResponse, Response},
@@ -31,6 +32,7 @@ use crate::{
     caller_body::Silent,
     client::Client,
     config::{Invalid, chain},
+    counts::Counts,
     headers,
     metered::Meter,
     otlp,
@@ -45,13 +47,34 @@ use crate::{
 /// Its answers are passed on unchanged, redirects included. It is the operator's own choice, so the
 /// rules for calls to MCP servers do not apply. Clones share its connections.
 #[derive(Clone)]
-pub struct Upstream(Arc<Provider>);
+pub struct Upstream(Arc<Shared>);
 
-struct Provider {
+struct Shared {
+    provider: ArcSwap<Provider>,
+    /// The base URL that the provider was made with.
+    base: Url,
+    silence: Duration,
+    counts: Counts,
+}
+
+/// The provider of requests that begin now.
+pub struct Provider {
     client: Client<UnsyncBoxBody<Bytes, BoxError>>,
     base: Base,
     key: Option<Key>,
-    silence: Duration,
+    /// Callers' `Authorization` is passed on.
+    passes_on: bool,
+}
+
+/// What the upstream gets as `Authorization`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum UpstreamKey {
+    /// The callers' own.
+    Callers,
+    /// Nothing: it needs none.
+    Unneeded,
+    /// The proxy's.
+    Ours(HeaderValue),
 }
 
 /// The proxy's own key, with the scrubber that keeps it out of answers.
@@ -65,23 +88,55 @@ impl Upstream {
     /// it.
     pub fn new(
         base: Url,
-        authorization: Option<HeaderValue>,
+        key: UpstreamKey,
         roots: Option<&[u8]>,
         silence: Duration,
+        counts: Counts,
     ) -> Result<Self, Invalid> {
-        Ok(Self(Arc::new(Provider {
-            client: Client::new(&base, roots)?,
-            base: Base::new(base),
-            key: authorization.map(|authorization| Key {
-                scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
-                authorization,
-            }),
+        let provider = Provider::new(base.clone(), key, roots)?;
+        Ok(Self(Arc::new(Shared {
+            provider: ArcSwap::from_pointee(provider),
+            base,
             silence,
+            counts,
         })))
+    }
+
+    /// Creates another provider for [`replace`](Self::replace), with the same base URL if none is
+    /// given.
+    pub fn another(
+        &self,
+        base: Option<Url>,
+        key: UpstreamKey,
+        roots: Option<&[u8]>,
+    ) -> Result<Provider, Invalid> {
+        let base = base.unwrap_or_else(|| self.0.base.clone());
+        Provider::new(base, key, roots)
+    }
+
+    /// Sends requests to this provider from now on; those that run stay where they are.
+    pub fn replace(&self, provider: Provider) {
+        self.0.provider.store(Arc::new(provider));
     }
 }
 
 impl Provider {
+    fn new(base: Url, key: UpstreamKey, roots: Option<&[u8]>) -> Result<Self, Invalid> {
+        let passes_on = matches!(key, UpstreamKey::Callers);
+        Ok(Self {
+            client: Client::new(&base, roots)?,
+            base: Base::new(base),
+            key: match key {
+                UpstreamKey::Callers | UpstreamKey::Unneeded => None,
+                UpstreamKey::Ours(authorization) => Some(Key {
+                    scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
+                    authorization,
+                }),
+            },
+            passes_on,
+        })
+    }
+
     /// Sends a request; `None` if there is nothing at its path.
     fn send<B>(&self, request: Request<B>) -> Option<ResponseFuture>
     where
@@ -100,6 +155,9 @@ impl Provider {
         if headers.contains_key(TRACEPARENT) {
             // The turn's span is the parent of the upstream's, if it is exported.
             headers.extend(otlp::headers_of(&Span::current()));
+        }
+        if !self.passes_on {
+            headers.remove(header::AUTHORIZATION);
         }
         if let Some(key) = &self.key {
             headers.insert(header::AUTHORIZATION, key.authorization.clone());
@@ -126,13 +184,14 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Asking {
-        let provider = &*self.0;
+        let provider = self.0.provider.load();
         match provider.send(request) {
             None => Asking::Nothing,
             Some(answer) => Asking::Sent {
                 answer,
-                silence: Silence::new(provider.silence),
+                silence: Silence::new(self.0.silence),
                 scrubber: provider.key.as_ref().map(|key| key.scrubber.clone()),
+                counts: self.0.counts.clone(),
             },
         }
     }
@@ -145,6 +204,7 @@ pub enum Asking {
         answer: ResponseFuture,
         silence: Silence,
         scrubber: Option<Arc<Scrubber>>,
+        counts: Counts,
     },
 }
 
@@ -156,16 +216,24 @@ impl Future for Asking {
             answer,
             silence,
             scrubber,
+            counts,
         } = &mut *self
         else {
             return Poll::Ready(Ok(routes::not_found().into_response()));
         };
         Poll::Ready(Ok(match Pin::new(answer).poll(cx) {
             // With the timer that is set already.
-            Poll::Ready(Ok(answer)) => passed_on(answer, silence.take(), scrubber.take()),
-            Poll::Ready(Err(error)) => failed(&error, error.is_connect()).into_response(),
+            Poll::Ready(Ok(answer)) => {
+                counts.upstream(Some(answer.status()));
+                passed_on(answer, silence.take(), scrubber.take())
+            }
+            Poll::Ready(Err(error)) => {
+                counts.upstream(None);
+                failed(&error, error.is_connect()).into_response()
+            }
             Poll::Pending => {
                 ready!(silence.poll_end(cx));
+                counts.upstream(None);
                 failed(&Stalled, false).into_response()
             }
         }))

@@ -8,9 +8,15 @@ use std::{
 };
 
 use http::{HeaderMap, Request};
+use mcp_layer::admin::ClientAddress;
 use tracing::Span;
 
-use crate::{answer::Answer, log, otlp};
+use crate::{
+    answer::{self, Answer},
+    counts::Counted,
+    log, otlp,
+    request_id::RequestId,
+};
 
 /// The spans of a request; each is none where nobody listens, and then costs nothing.
 #[derive(Debug)]
@@ -20,17 +26,31 @@ pub struct Watch {
     begun: Instant,
     /// When the answer began, until it has ended.
     answered: Option<Instant>,
+    /// Counted once all of this is over.
+    counted: Option<Counted>,
 }
 
 impl Watch {
-    /// Begins to watch a request; `exported` is its span for a collector.
-    pub fn new<B>(request: &Request<B>, exported: Span) -> Self {
+    /// Begins to watch a request from this address; `exported` is its span for a collector.
+    pub fn new<B>(
+        request: &Request<B>,
+        from: ClientAddress,
+        id: &RequestId,
+        exported: Span,
+    ) -> Self {
         Self {
-            line: log::begun(request),
+            line: log::begun(request, from, id),
             exported,
             begun: Instant::now(),
             answered: None,
+            counted: None,
         }
+    }
+
+    /// Counts the request, too.
+    pub fn counted(mut self, counted: Counted) -> Self {
+        self.counted = Some(counted);
+        self
     }
 
     /// Watches how a request is answered: all that is logged on the way has the spans' fields.
@@ -42,6 +62,9 @@ impl Watch {
         let now = Instant::now();
         log::answered(&answer, now - self.begun, &self.line);
         self.answered = Some(now);
+        if let Some(counted) = &mut self.counted {
+            counted.answered(answer::kind(&answer), answer.status());
+        }
         answer.body_mut().watched(self);
         answer
     }

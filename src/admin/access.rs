@@ -1,5 +1,8 @@
 //! The access that a path requires.
 
+/// The path of the metrics.
+pub(super) const METRICS: &str = "/metrics";
+
 /// The guard of a path. It depends on the path alone and is decided before any route is looked for,
 /// so a refusal does not reveal which paths exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +22,10 @@ impl Access {
             path.strip_prefix(parent)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        if is_under("/api") || is_under("/metrics") {
+        if is_under("/api") || is_under(METRICS) {
             return Self::Token;
         }
-        let is_open = path == "/sign-in"
+        let is_open = matches!(path, "/sign-in" | "/sign-in/provider" | "/sign-in/callback")
             || is_under("/oauth/callback")
             || is_under("/oauth/start")
             || is_under("/assets");
@@ -44,6 +47,8 @@ mod tests {
         }
         for path in [
             "/sign-in",
+            "/sign-in/provider",
+            "/sign-in/callback",
             "/assets/style.css",
             "/oauth/callback",
             "/oauth/callback/x",
@@ -57,6 +62,7 @@ mod tests {
             "*",
             "/servers",
             "/sign-in/",
+            "/sign-in/other",
             "/sign-inside",
             "/assetsx",
             "/oauth",

@@ -6,10 +6,14 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
+    chat::Chat,
     clock::Clock,
+    declared::Declared,
     hosts::Hosts,
     keys::{Keys, SealingKey},
     metrics::Metrics,
+    oidc::Oidc,
+    operators::Operators,
     throttle::Throttle,
     token::{InvalidToken, Token},
 };
@@ -17,8 +21,13 @@ use crate::{
     authorization::Authorizations,
     connect::Connections,
     explain::Explainer,
-    registry::{Error, MemoryTraces, ModelStore, Store, TraceStore},
+    registry::{
+        ApiKeyStore, AuditStore, Error, MemoryAudit, MemoryTraces, ModelStore,
+        OperatorSessionStore, Store, TraceStore,
+        overview::{MemoryOverview, OverviewStore},
+    },
     secret::KeyRing,
+    tool_caller::ToolCaller,
 };
 
 /// The configuration of the operator's side, from which [`router`](super::router) is made.
@@ -35,18 +44,30 @@ pub struct Admin {
     pub(super) hosts: Hosts,
     pub(super) keys: Option<Keys>,
     pub(super) traces: Arc<dyn TraceStore>,
+    pub(super) overview: Arc<dyn OverviewStore>,
     pub(super) models: Option<Arc<dyn ModelStore>>,
+    pub(super) api_keys: Option<Arc<dyn ApiKeyStore>>,
+    pub(super) api_keys_refusal: Option<Arc<str>>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
+    pub(super) tool_caller: Option<ToolCaller>,
+    pub(super) chat: Option<Chat>,
     pub(super) session_keys: Arc<KeyRing>,
     pub(super) throttle: Throttle,
     pub(super) metrics: Option<Metrics>,
+    pub(super) declared: Declared,
+    pub(super) callers_url: Option<Url>,
     pub(super) clock: Clock,
+    pub(super) operators: Operators,
+    pub(super) oidc: Option<Oidc>,
+    pub(super) audit: Arc<dyn AuditStore>,
+    pub(super) operator_sessions: Option<Arc<dyn OperatorSessionStore>>,
 }
 
 impl Admin {
     /// Configures the operator's side of `store`, for holders of `token`: at least 16 characters,
-    /// visible ASCII without blanks. Only its hash stays in memory.
+    /// visible ASCII without blanks. Only its hash stays in memory. They are the operator `admin`,
+    /// with the role [`Admin`](super::Role::Admin).
     ///
     /// `connections` are those of the layer, and must [report to the same
     /// store](crate::ConnectionsBuilder::observations): the status of servers and their tools come
@@ -68,13 +89,24 @@ impl Admin {
             hosts: Hosts::Loopback,
             keys: None,
             traces: Arc::new(MemoryTraces::default()),
+            overview: Arc::new(MemoryOverview::default()),
             models: None,
+            api_keys: None,
+            api_keys_refusal: None,
             authorizations: None,
             explainer: None,
+            tool_caller: None,
+            chat: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
             metrics: None,
+            declared: Declared::default(),
+            callers_url: None,
             clock: Clock::new(SystemTime::now),
+            operators: Operators::default(),
+            oidc: None,
+            audit: Arc::new(MemoryAudit::default()),
+            operator_sessions: None,
         })
     }
 
@@ -112,6 +144,23 @@ impl Admin {
         self
     }
 
+    /// Sets the layer through which operators call single tools, by its
+    /// [`tool_caller`](crate::McpLayer::tool_caller). Default none: the route answers with an error, and
+    /// pages have no form for it.
+    #[must_use]
+    pub fn with_tool_caller(mut self, tool_caller: ToolCaller) -> Self {
+        self.tool_caller = Some(tool_caller);
+        self
+    }
+
+    /// Sets what answers the chats that operators try: the layer around the model's service. Default
+    /// none: the page says so.
+    #[must_use]
+    pub fn with_chat(mut self, chat: Chat) -> Self {
+        self.chat = Some(chat);
+        self
+    }
+
     /// Sets the layer whose requests `POST …/explain` explains, by its
     /// [`explainer`](crate::McpLayer::explainer). Default none: the route answers with an error.
     #[must_use]
@@ -128,12 +177,40 @@ impl Admin {
         self
     }
 
+    /// Sets the store of the figures that the overview shows; an
+    /// [`OverviewSink`](crate::registry::overview::OverviewSink) of the layer writes them. Default
+    /// none: there are no figures.
+    #[must_use]
+    pub fn with_overview(mut self, overview: impl OverviewStore) -> Self {
+        self.overview = Arc::new(overview);
+        self
+    }
+
     /// Sets the store of aliases of models and default servers, which operators change here; pass the
     /// same to the layer, by [`with_models`](crate::McpLayer::with_models). Default none: there are
     /// none to change.
     #[must_use]
     pub fn with_models(mut self, models: impl ModelStore) -> Self {
         self.models = Some(Arc::new(models));
+        self
+    }
+
+    /// Sets the store of callers' API keys, which operators make and revoke here; look callers up in
+    /// the same. Default none: there are none to make.
+    #[must_use]
+    pub fn with_api_keys(mut self, keys: impl ApiKeyStore) -> Self {
+        self.api_keys = Some(Arc::new(keys));
+        self
+    }
+
+    /// Refuses to make API keys, for a `reason` that tells what to change first; those that are there
+    /// are shown and can be revoked. Default: they can be made.
+    ///
+    /// For a gateway in which a key would be of no use, such as one whose callers bring the key of
+    /// the model's service in the same header.
+    #[must_use]
+    pub fn without_new_api_keys(mut self, reason: impl Into<Arc<str>>) -> Self {
+        self.api_keys_refusal = Some(reason.into());
         self
     }
 
@@ -149,10 +226,45 @@ impl Admin {
         self
     }
 
+    /// Replaces the operators by name, each with a token and a role; default none, besides the holder
+    /// of the token of [`new`](Self::new). Keep a clone to change them while the gateway runs.
+    #[must_use]
+    pub fn with_operators(mut self, operators: Operators) -> Self {
+        self.operators = operators;
+        self
+    }
+
+    /// Sets the provider that operators sign in at; default none.
+    #[must_use]
+    pub fn with_oidc(mut self, oidc: Oidc) -> Self {
+        self.oidc = Some(oidc);
+        self
+    }
+
+    /// Replaces the store of what operators did; default [`MemoryAudit`].
+    ///
+    /// Every change is recorded before it is made: if it cannot be recorded, it is not made.
+    #[must_use]
+    pub fn with_audit(mut self, audit: impl AuditStore) -> Self {
+        self.audit = Arc::new(audit);
+        self
+    }
+
+    /// Sets the store of operators' sessions, so that they can be seen and ended in all replicas,
+    /// within a second. Default: this process's memory, where a session that began with a token
+    /// elsewhere, under the same [keys](Self::with_session_keys), is good as well, and one that began
+    /// at a provider is not.
+    #[must_use]
+    pub fn with_operator_sessions(mut self, sessions: impl OperatorSessionStore) -> Self {
+        self.operator_sessions = Some(Arc::new(sessions));
+        self
+    }
+
     /// Replaces the keys that seal the sessions of the dashboard. Default: a random key, so that
     /// everyone has to sign in again after a restart and on another replica.
     ///
-    /// A session is good for 12 hours, for this organization, token and public URL.
+    /// A session is good for 12 hours, for this organization and public URL, until it is
+    /// [ended](Self::with_operator_sessions) or its operator's token changes.
     #[must_use]
     pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
         self.session_keys = Arc::new(keys);
@@ -164,6 +276,22 @@ impl Admin {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Tells pages that servers which are not in the store are built into the program, as in a demo.
+    /// Default: they are declared in its configuration file.
+    #[must_use]
+    pub fn with_built_in_servers(mut self) -> Self {
+        self.declared = Declared::BuiltIn;
+        self
+    }
+
+    /// Sets the URL under which callers reach the gateway, for the commands that pages show. Default
+    /// none: they have `http://YOUR-GATEWAY` in its place.
+    #[must_use]
+    pub fn with_callers_url(mut self, url: Url) -> Self {
+        self.callers_url = Some(url);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::route::Handler;
+use super::{media_type::JSON, route::Handler};
 
 /// A row of the [table](super::rest::calls).
 pub(super) struct Call {
@@ -15,6 +15,8 @@ pub(super) struct Call {
     pub(super) body: Option<&'static str>,
     /// The status that says that it went well, and the name of the schema of what is in it.
     pub(super) answer: (u16, Option<&'static str>),
+    /// The type of what is in it.
+    pub(super) media_type: &'static str,
     /// The other answers that are to be expected of this call in particular.
     pub(super) faults: &'static [(u16, &'static str)],
 }
@@ -42,6 +44,7 @@ impl Call {
             parameters: &[],
             body: None,
             answer: (204, None),
+            media_type: JSON,
             faults: &[],
         }
     }
@@ -61,6 +64,14 @@ impl Call {
         Self {
             answer: (status, Some(schema)),
             ..self
+        }
+    }
+
+    /// Answers with a text of this type.
+    pub(super) fn gives_text(self, media_type: &'static str) -> Self {
+        Self {
+            media_type,
+            ..self.gives(200, "Text")
         }
     }
 

@@ -2,9 +2,14 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use super::{fault::Fault, secrets::Kept, view::READ_ONLY};
+use super::{
+    fault::{Fault, Faults},
+    secrets::Kept,
+    view::READ_ONLY,
+};
 use crate::{
     connect::Connections,
+    name::ServerName,
     registry::{
         Error, Server,
         members::{self, Members, Node, Tree, Words},
@@ -24,12 +29,16 @@ impl Reader<'_> {
     ///
     /// Read-only members are ignored, `version` included, so a server can be copied by sending what
     /// was read under another name. Its secrets are not copied, and have to be entered again.
-    pub(super) fn create(&self, entered: &Tree<'_>) -> Result<Server, Fault> {
+    pub(super) fn create(&self, entered: &Tree<'_>) -> Result<Server, Faults> {
         self.named(entered, None)
     }
 
     /// The replacement for `stored`, with the version that the client read.
-    pub(super) fn replace(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Fault> {
+    ///
+    /// What would be open to more projects, or offer more tools, if it were left out has to be
+    /// there.
+    pub(super) fn replace(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Faults> {
+        const WHOLE: &str = "is missing: a replacement has all of a server; PATCH changes parts";
         let members = members(entered)?;
         if let Some(name) = members.get("name")
             && name.text()? != stored.name.as_str()
@@ -43,23 +52,49 @@ impl Reader<'_> {
             let (name, version) = (stored.name.clone(), stored.version);
             return Err(Error::Stale { name, version }.into());
         }
+        if let Some(absent) = ["projects", "tools"]
+            .into_iter()
+            .find(|name| members.get(name).is_none())
+        {
+            return Err(members.fault(absent, WHOLE).into());
+        }
         let server = self.server(&members, stored.name.as_str(), Some(stored))?;
         Ok(Server { version, ..server })
     }
 
     /// Gives the draft `stored` the name that was entered: a new server, with the same secrets.
-    pub(super) fn rename(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Fault> {
+    pub(super) fn rename(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Faults> {
         self.named(entered, Some(stored))
     }
 
-    fn named(&self, entered: &Tree<'_>, stored: Option<&Server>) -> Result<Server, Fault> {
+    fn named(&self, entered: &Tree<'_>, stored: Option<&Server>) -> Result<Server, Faults> {
         let members = members(entered)?;
         let name = members.require("name")?;
-        let server = self.server(&members, name.text()?, stored)?;
-        match self.connections.schema_dialect().name_fault(&server.name) {
-            Some(reason) => Err(name.fault(reason).into()),
-            None => Ok(server),
+        let Some(text) = name.as_text() else {
+            return Err(name.fault("must be a string").into());
+        };
+        let server = self.server(&members, text, stored);
+        match (server, self.name_fault(&name)) {
+            (server, None) => server,
+            (Ok(_), Some(fault)) => Err(fault.into()),
+            (Err(mut faults), Some(fault)) => {
+                faults.push(fault);
+                Err(faults)
+            }
         }
+    }
+
+    /// The reason why no server can be given a name that is one otherwise.
+    fn name_fault(&self, name: &Node<'_>) -> Option<Fault> {
+        let read: ServerName = name.as_text()?.parse().ok()?;
+        if is_reserved(&read) {
+            return Some(
+                name.fault("is a word of the interface; choose another")
+                    .into(),
+            );
+        }
+        let reason = self.connections.schema_dialect().name_fault(&read)?;
+        Some(name.fault(reason).into())
     }
 
     fn server(
@@ -67,7 +102,7 @@ impl Reader<'_> {
         members: &Members<'_>,
         name: &str,
         stored: Option<&Server>,
-    ) -> Result<Server, Fault> {
+    ) -> Result<Server, Faults> {
         let source = Kept {
             stored,
             connections: self.connections,
@@ -82,4 +117,9 @@ fn members<'t>(entered: &'t Tree<'t>) -> Result<Members<'t>, Fault> {
     let members = Node::new(entered, &Words::JSON).table("must be an object")?;
     members.allow(members::names(|_| true).chain(["version"]).chain(READ_ONLY))?;
     Ok(members)
+}
+
+/// Returns `true` for the names in the place of a server's in the paths of REST.
+pub(super) fn is_reserved(name: &ServerName) -> bool {
+    ["export", "import"].contains(&name.as_str())
 }

@@ -9,7 +9,7 @@ use http::{
 };
 use serde_json::json;
 
-use crate::registry;
+use crate::registry::{self, members};
 
 /// The codes that clients may rely on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,7 @@ pub(super) enum Code {
     InvalidToken,
     TooManyWrongTokens,
     SignedOut,
+    Forbidden,
     HostNotAllowed,
     OriginNotAllowed,
     NotFound,
@@ -42,7 +43,7 @@ impl Code {
         match self {
             Self::InvalidToken => StatusCode::UNAUTHORIZED,
             Self::TooManyWrongTokens => StatusCode::TOO_MANY_REQUESTS,
-            Self::SignedOut | Self::HostNotAllowed | Self::OriginNotAllowed => {
+            Self::SignedOut | Self::Forbidden | Self::HostNotAllowed | Self::OriginNotAllowed => {
                 StatusCode::FORBIDDEN
             }
             Self::NotFound | Self::ServerNotFound => StatusCode::NOT_FOUND,
@@ -67,6 +68,7 @@ impl Code {
             Self::InvalidToken => "invalid_admin_token",
             Self::TooManyWrongTokens => "too_many_wrong_tokens",
             Self::SignedOut => "signed_out",
+            Self::Forbidden => "forbidden",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::NotFound => "not_found",
@@ -154,6 +156,34 @@ impl Fault {
 
     pub(super) fn param(&self) -> Option<&str> {
         self.param.as_deref()
+    }
+}
+
+/// All faults of what was entered.
+pub(super) type Faults = members::Faults<Fault>;
+
+impl From<Faults> for Fault {
+    /// The first one: a program mends one after the other.
+    fn from(faults: Faults) -> Self {
+        faults.first()
+    }
+}
+
+impl From<members::Faults<members::Fault>> for Faults {
+    fn from(faults: members::Faults<members::Fault>) -> Self {
+        faults.map(Fault::from)
+    }
+}
+
+impl From<members::Fault> for Faults {
+    fn from(fault: members::Fault) -> Self {
+        Fault::from(fault).into()
+    }
+}
+
+impl From<registry::Error> for Faults {
+    fn from(error: registry::Error) -> Self {
+        Fault::from(error).into()
     }
 }
 

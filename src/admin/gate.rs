@@ -13,7 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue, Method,
+    Extensions, HeaderMap, HeaderValue, Method,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
         REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
@@ -24,21 +24,20 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::{
-    access::Access,
+    access::{Access, METRICS},
+    acting::{Acting, Known, Via},
     answer::later,
+    audit::{Audit, Change},
     dashboard,
     fault::{Code, Fault},
     hosts::Hosts,
+    media_type::{FORM, JSON, MERGE_PATCH, UPLOAD},
     operator_token::OperatorToken,
     parts::Parts,
     session::Sessions,
     throttle::ClientAddress,
 };
 
-/// The content type of programs' bodies.
-const JSON: &str = "application/json";
-/// The content type of pages' forms.
-const FORM: &str = "application/x-www-form-urlencoded";
 /// The longest body. A server with a thousand tools by name is a tenth of it.
 const BODY: usize = 1 << 20;
 /// The time in which a body must arrive; forms are sent after they are filled in.
@@ -51,6 +50,7 @@ const CALLS: u32 = 30;
 /// The parts that decide who enters.
 #[derive(Clone)]
 pub(super) struct Gate {
+    audit: Audit,
     token: OperatorToken,
     sessions: Sessions,
     hosts: Arc<Hosts>,
@@ -59,6 +59,7 @@ pub(super) struct Gate {
 impl FromRef<Parts> for Gate {
     fn from_ref(parts: &Parts) -> Self {
         Self {
+            audit: parts.audit.clone(),
             token: parts.token.clone(),
             sessions: parts.sessions.clone(),
             hosts: parts.hosts.clone(),
@@ -71,22 +72,42 @@ impl FromRef<Parts> for Gate {
 /// Without that nothing else is said, not even which paths there are.
 pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let access = Access::of(request.uri().path());
+    let is_for_script = dashboard::answers_script(request.uri().path());
+    let from = request.extensions().get::<ClientAddress>();
+    let mut acting = Acting {
+        operator: None,
+        from: from.map(|from| from.0),
+    };
     let admitted = match access {
-        Access::Token => with_token(&gate, request).await,
+        Access::Token => with_token(&gate, &acting, request).await,
         Access::Session => with_session(&gate, request).await,
-        Access::Open => to_us(&gate, request).await,
+        Access::Open => to_us(&gate, request).await.map(|request| (request, None)),
     };
     let is_inside = access == Access::Session && admitted.is_ok();
-    let response = match admitted {
-        Ok(request) => next.run(request).await,
-        Err(refused) => refused,
+    let admitted = admitted.map(|(request, operator)| {
+        acting.operator = operator;
+        request
+    });
+    let answering = async {
+        let mut response = match admitted {
+            Ok(request) => next.run(request).await,
+            Err(refused) => refused,
+        };
+        if is_for_script {
+            // A fault stays JSON: a script reads it, and shows its message.
+            response.extensions_mut().remove::<Fault>();
+        }
+        match access {
+            Access::Token => unseen(response),
+            Access::Session | Access::Open => dashboard::dress(&gate.hosts, response, is_inside),
+        }
     };
-    let response = match access {
-        Access::Token => unseen(response),
-        Access::Session | Access::Open => dashboard::dress(&gate.hosts, response, is_inside),
-    };
+    let response = acting.during(answering).await;
     over_https(&gate.hosts, response)
 }
+
+/// A request that is let through, and the operator who sent it, if one is known.
+type Admitted = (Request, Option<Known>);
 
 /// Adds the header that keeps browsers on https once they have reached us over it.
 fn over_https(hosts: &Hosts, mut response: Response) -> Response {
@@ -119,28 +140,49 @@ fn unseen(mut response: Response) -> Response {
     response
 }
 
-async fn with_token(gate: &Gate, request: Request) -> Result<Request, Response> {
+async fn with_token(gate: &Gate, acting: &Acting, request: Request) -> Result<Admitted, Response> {
     let headers = request.headers();
-    if !bearer(headers).is_some_and(|token| gate.token.is(token)) {
-        return Err(without_token(gate, &request));
-    }
-    let checked = gate.hosts.check(request.uri(), headers);
+    let holder = bearer(headers).and_then(|token| gate.token.holder(token));
+    let Some(holder) = holder else {
+        let refusing = without_token(gate, headers, request.extensions());
+        return Err(acting.clone().during(refusing).await);
+    };
+    let checked = match request.uri().path() {
+        // A monitoring system asks by an address of its own choice, and is no page.
+        METRICS => gate.hosts.check_program(headers),
+        _ => gate.hosts.check(request.uri(), headers),
+    };
     checked.map_err(Fault::into_response)?;
-    whole(request, JSON).await.map_err(Fault::into_response)
+    let kinds: &[_] = match *request.method() {
+        Method::PATCH => &[JSON, MERGE_PATCH],
+        _ => &[JSON],
+    };
+    let request = whole(request, kinds).await.map_err(Fault::into_response)?;
+    let operator = Known {
+        name: holder.name().clone(),
+        role: holder.role(),
+        via: Via::Token,
+        session: None,
+    };
+    Ok((request, Some(operator)))
 }
 
 /// The answer to a request whose token is wrong or absent.
-fn without_token(gate: &Gate, request: &Request) -> Response {
+async fn without_token(gate: &Gate, headers: &HeaderMap, told: &Extensions) -> Response {
     let message = "send the admin token as Authorization: Bearer …";
     let unsent = Fault::new(Code::InvalidToken, message).into_response();
     // Whoever sends none guesses nothing.
-    if bearer(request.headers()).is_none() {
+    if bearer(headers).is_none() {
         return unsent;
     }
-    let wrong = gate.token.wrong(request.extensions());
+    let wrong = gate.token.wrong(told);
+    // Further ones from there are as little news to the audit as to the log.
+    if wrong.times == 1 {
+        gate.audit.refused(Change::new("token.refused", "")).await;
+    }
     // Where nobody tells addresses, REST stays at 401: one who guesses must not change the answers
     // of all others.
-    let is_known = request.extensions().get::<ClientAddress>().is_some();
+    let is_known = told.get::<ClientAddress>().is_some();
     if is_known && wrong.times > CALLS {
         let message =
             "there were too many wrong tokens from this address; the right one is always taken";
@@ -150,12 +192,13 @@ fn without_token(gate: &Gate, request: &Request) -> Response {
     unsent
 }
 
-async fn with_session(gate: &Gate, request: Request) -> Result<Request, Response> {
+async fn with_session(gate: &Gate, request: Request) -> Result<Admitted, Response> {
     checked(gate, &request).map_err(Fault::into_response)?;
-    if !gate.sessions.is_there(request.headers()) {
-        return Err(dashboard::signed_out(&gate.hosts, &request));
+    let who = gate.sessions.who(request.headers()).await;
+    match who.map_err(|error| Fault::from(error).into_response())? {
+        Some(operator) => Ok((form(request).await?, Some(operator))),
+        None => Err(dashboard::signed_out(&gate.hosts, &request)),
     }
-    form(request).await
 }
 
 async fn to_us(gate: &Gate, request: Request) -> Result<Request, Response> {
@@ -168,7 +211,13 @@ async fn to_us(gate: &Gate, request: Request) -> Result<Request, Response> {
 async fn form(request: Request) -> Result<Request, Response> {
     match *request.method() {
         Method::GET | Method::HEAD => Ok(request.map(|_| Body::empty())),
-        _ => whole(request, FORM).await.map_err(Fault::into_response),
+        _ => {
+            let kinds: &[_] = match dashboard::takes_files(request.uri().path()) {
+                true => &[FORM, UPLOAD],
+                false => &[FORM],
+            };
+            whole(request, kinds).await.map_err(Fault::into_response)
+        }
     }
 }
 
@@ -181,13 +230,13 @@ fn checked(gate: &Gate, request: &Request) -> Result<(), Fault> {
     }
 }
 
-/// The request with all of its body, which is of this type if there is one.
-async fn whole(request: Request, kind: &str) -> Result<Request, Fault> {
+/// The request with all of its body, which is of one of these types if there is one.
+async fn whole(request: Request, kinds: &[&str]) -> Result<Request, Fault> {
     let (head, body) = request.into_parts();
-    let is_named = names(&head.headers, kind)?;
+    let is_named = names(&head.headers, kinds)?;
     let body = read(body).await?;
     if !body.is_empty() && !is_named {
-        return Err(not(kind));
+        return Err(not(kinds));
     }
     Ok(Request::from_parts(head, body.into()))
 }
@@ -202,17 +251,17 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Returns `true` if the body is declared to be of this type, `false` if nothing is declared.
+/// Returns `true` if the body is declared to be of one of these types, `false` if nothing is declared.
 ///
 /// Another type is refused even if the body is empty: any page can have a browser send a text.
-fn names(headers: &HeaderMap, wanted: &str) -> Result<bool, Fault> {
+fn names(headers: &HeaderMap, wanted: &[&str]) -> Result<bool, Fault> {
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(not(wanted));
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (None, _) => Ok(false),
-        (Some(kind), None) if is(kind, wanted) => Ok(true),
+        (Some(kind), None) if wanted.iter().any(|wanted| is(kind, wanted)) => Ok(true),
         _ => Err(not(wanted)),
     }
 }
@@ -227,13 +276,16 @@ fn is(kind: &HeaderValue, wanted: &str) -> bool {
         .is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
     is_wanted
         && parts.all(|parameter| {
-            ["charset=utf-8", "charset=\"utf-8\""]
-                .iter()
-                .any(|utf8| utf8.eq_ignore_ascii_case(parameter))
+            let is_boundary = wanted == UPLOAD && parameter.starts_with("boundary=");
+            is_boundary
+                || ["charset=utf-8", "charset=\"utf-8\""]
+                    .iter()
+                    .any(|utf8| utf8.eq_ignore_ascii_case(parameter))
         })
 }
 
-fn not(wanted: &str) -> Fault {
+fn not(wanted: &[&str]) -> Fault {
+    let wanted = wanted.join(" or ");
     let message = format!("a body is sent as content-type: {wanted}, without a coding");
     Fault::new(Code::UnsupportedMediaType, message)
 }
@@ -252,7 +304,7 @@ async fn read(body: Body) -> Result<Bytes, Fault> {
         Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::new(
             Code::RequestTooLarge,
-            format!("the body is over {BODY} bytes"),
+            format!("the body is over {BODY} bytes, more than any list of servers takes"),
         )),
         Ok(Err(_)) => Err(Fault::new(Code::InvalidJson, "the body broke off")),
         Err(_) => Err(Fault::new(
@@ -308,7 +360,7 @@ mod tests {
 
     #[test]
     fn only_json_in_utf_8_is_a_body() {
-        let said = |values: &[&str]| names(&headers(CONTENT_TYPE, values), JSON).ok();
+        let said = |values: &[&str]| names(&headers(CONTENT_TYPE, values), &[JSON]).ok();
         assert_eq!(said(&[]), Some(false));
         for kind in [
             "application/json",

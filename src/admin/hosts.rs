@@ -30,6 +30,14 @@ impl Hosts {
         }
     }
 
+    /// Checks that no page sent a request, whomever it is for.
+    pub(super) fn check_program(&self, headers: &HeaderMap) -> Result<(), Fault> {
+        match headers.contains_key(ORIGIN) {
+            false => Ok(()),
+            true => Err(self.foreign()),
+        }
+    }
+
     /// Checks whom a form is for, and that a page of ours sent it.
     ///
     /// Without referrers a browser calls itself `null` in `Origin`; that it is one of our pages is

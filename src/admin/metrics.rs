@@ -1,14 +1,15 @@
 //! Counters and histograms of exchanges, for Prometheus.
 //!
 //! The numbers come from the records of exchanges, so metrics, traces and the dashboard agree. A
-//! caller chooses no label: tools that a model makes up share one row, and so do all tools after
-//! the first 1,000.
+//! caller makes up no label: tools that a model makes up share one row, and so do all tools after
+//! the first 1,000; a model has rows of its own once an exchange with it has succeeded, and projects
+//! share one after the first 500 pairs of project and model.
 
 use std::{
     collections::{HashMap, HashSet},
     fmt,
     hash::Hash,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -18,10 +19,15 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-use crate::trace::{CallOutcome, Measure, StoppedBy, Trace, TraceSink};
+use crate::trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink};
 
 /// The most tools with rows of their own, as many as a scrape should carry; the others share a row.
 const TOOLS: usize = 1000;
+/// The most pairs of project and model with rows of their own: ten projects with fifty models each.
+/// What is counted for a pair takes some twenty rows, so that these are no more than tools may have.
+const PAIRS: usize = 500;
+/// The longest name of a model or a project in a label, in bytes.
+const NAME: usize = 128;
 /// The name of that row, which no server can have.
 const OTHER: &str = "_other";
 /// The bounds of durations in seconds, from a cached answer to the deadline of a loop.
@@ -42,11 +48,18 @@ const BUCKETS: [f64; 14] = [
 /// Counts are of this process; a monitoring system sums over replicas. They start at 0 and are lost
 /// with the process, as Prometheus expects of counters. Durations are in seconds.
 ///
-/// Labels are the names of servers and tools, and fixed words: never text that a caller or a model
-/// can choose. Up to 1,000 tools have rows of their own; the others are counted together under the
-/// server `_other`.
+/// Labels are the names of servers, tools, projects and models, and fixed words: never text that a
+/// caller or a model can make up. Up to 1,000 tools have rows of their own; the others are counted
+/// together under the server `_other`. So are projects and models after the first 500 pairs of the
+/// two, and a model that no exchange has succeeded with: its name may be anything that a caller sent.
 #[derive(Clone)]
-pub struct Metrics(Arc<Counts>);
+pub struct Metrics {
+    counts: Arc<Counts>,
+    more: Option<Arc<More>>,
+}
+
+/// Writes what the program counts besides.
+type More = dyn Fn(&mut String) + Send + Sync;
 
 /// Labels with fixed words.
 type Words<const N: usize> = [(&'static str, &'static str); N];
@@ -57,22 +70,49 @@ type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 struct Counts {
     /// All of the following, with names.
     registry: Registry,
-    exchanges: Family<Words<2>, Counter>,
+    exchanges: Family<(Words<2>, Names<2>), Counter>,
     exchange_duration: Durations<Words<0>>,
     rounds: Counter,
     turns: Family<Words<1>, Counter>,
     turn_duration: Durations<Words<0>>,
     calls: Family<(Names<2>, Words<1>), Counter>,
     call_duration: Durations<Names<1>>,
-    tokens: Family<Words<1>, Counter>,
+    tokens: Family<(Words<1>, Names<2>), Counter>,
+    cost: Family<Names<2>, Counter<f64, AtomicU64>>,
     /// The tools that have rows, by their servers.
     known: Mutex<HashMap<Arc<str>, HashSet<Arc<str>>>>,
+    /// The models that have rows, by their projects; `_other` is one of them.
+    pairs: Mutex<HashMap<Arc<str>, HashSet<Arc<str>>>>,
 }
 
 impl Metrics {
-    /// All of it, with names.
+    /// Adds what the program that serves the metrics counts itself: `write` appends whole families in
+    /// [Prometheus' text format](https://prometheus.io/docs/instrumenting/exposition_formats/), with
+    /// names of their own, at each scrape. It must not block. Default: nothing.
+    ///
+    /// ```
+    /// use mcp_layer::admin::Metrics;
+    ///
+    /// let metrics = Metrics::default().with_more(|text| {
+    ///     text.push_str("# TYPE gateway_build_info gauge\ngateway_build_info{version=\"1.2.0\"} 1\n");
+    /// });
+    /// ```
+    #[must_use]
+    pub fn with_more(mut self, write: impl Fn(&mut String) + Send + Sync + 'static) -> Self {
+        self.more = Some(Arc::new(write));
+        self
+    }
+
+    /// All that is counted of exchanges, with names.
     pub(super) fn registry(&self) -> &Registry {
-        &self.0.registry
+        &self.counts.registry
+    }
+
+    /// Appends what the program counts besides.
+    pub(super) fn write_more(&self, text: &mut String) {
+        if let Some(more) = &self.more {
+            more(text);
+        }
     }
 }
 
@@ -88,10 +128,15 @@ impl Default for Metrics {
             calls: Family::default(),
             call_duration: durations(),
             tokens: Family::default(),
+            cost: Family::default(),
             known: Mutex::default(),
+            pairs: Mutex::default(),
         };
         counts.name();
-        Self(Arc::new(counts))
+        Self {
+            counts: Arc::new(counts),
+            more: None,
+        }
     }
 }
 
@@ -140,6 +185,11 @@ impl Counts {
             "tokens",
             "Tokens that models have counted",
             self.tokens.clone(),
+        );
+        to.register(
+            "cost",
+            "What models have cost, as their services say or by the operator's prices",
+            self.cost.clone(),
         );
     }
 
@@ -192,16 +242,43 @@ impl Counts {
         known.entry(server).or_default().insert(tool);
         row
     }
+
+    /// The labels under which an exchange is counted. A model that nobody has answered for has no
+    /// name here, and takes one row of its project, as exchanges without a model do: operators may
+    /// make projects up.
+    fn pair(&self, trace: &Trace) -> Names<2> {
+        let labels = |[project, model]: [Arc<str>; 2]| [("project", project), ("model", model)];
+        let project = &trace.project;
+        let asked = trace.model.as_deref().unwrap_or_default();
+        let has_answered = trace.model.is_none() || trace.outcome == Outcome::Ok;
+        let named = if has_answered { asked } else { OTHER };
+        let mut pairs = self.pairs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((project, models)) = pairs.get_key_value(project)
+            && let Some(model) = models.get(asked).or_else(|| models.get(named))
+        {
+            return labels([project.clone(), model.clone()]);
+        }
+        let is_long = project.len() > NAME || named.len() > NAME;
+        if is_long || pairs.values().map(HashSet::len).sum::<usize>() == PAIRS {
+            return labels([OTHER, OTHER].map(Into::into));
+        }
+        let model: Arc<str> = named.into();
+        let of_project = pairs.entry(project.clone()).or_default();
+        of_project.insert(model.clone());
+        labels([project.clone(), model])
+    }
 }
 
 impl TraceSink for Metrics {
     fn record(&self, trace: &Arc<Trace>) {
-        let counts = &*self.0;
+        let counts = &*self.counts;
         let stopped_by = trace.stopped_by.map_or("", StoppedBy::as_str);
-        let labels = [
+        let words = [
             ("outcome", trace.outcome.as_str()),
             ("stopped_by", stopped_by),
         ];
+        let pair = counts.pair(trace);
+        let labels = (words, pair.clone());
         counts.exchanges.get_or_create(&labels).inc();
         observe(&counts.exchange_duration, &[], trace.duration);
         counts.rounds.inc_by(trace.rounds);
@@ -212,9 +289,14 @@ impl TraceSink for Metrics {
         ] {
             let usage = trace.usage.as_ref().and_then(|usage| usage.get(member));
             if let Some(tokens) = usage.and_then(Value::as_u64) {
-                let tokens_of = counts.tokens.get_or_create_owned(&[("type", kind)]);
-                tokens_of.inc_by(tokens);
+                let labels = ([("type", kind)], pair.clone());
+                counts.tokens.get_or_create(&labels).inc_by(tokens);
             }
+        }
+        let cost = trace.usage.as_ref().and_then(|usage| usage.get("cost"));
+        // A counter that fell would look like a restart.
+        if let Some(cost) = cost.and_then(Value::as_f64).filter(|cost| *cost >= 0.0) {
+            counts.cost.get_or_create(&pair).inc_by(cost);
         }
     }
 }
@@ -237,7 +319,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::trace::{CallStep, ListingStep, Outcome, Step, Timing, TraceId, TurnStep};
+    use crate::trace::{CallStep, ListingStep, Step, Timing, TraceId, TurnStep};
 
     const TIMING: Timing = Timing {
         start: Duration::ZERO,
@@ -288,7 +370,7 @@ mod tests {
         metrics.record(&trace(steps));
         let text = text(&metrics);
         for line in [
-            r#"mcp_layer_exchanges_total{outcome="ok",stopped_by="final"} 1"#,
+            r#"mcp_layer_exchanges_total{outcome="ok",stopped_by="final",project="web",model=""} 1"#,
             "mcp_layer_exchange_duration_seconds_sum 2.0",
             r#"mcp_layer_exchange_duration_seconds_bucket{le="1"} 0"#,
             r#"mcp_layer_exchange_duration_seconds_bucket{le="2.5"} 1"#,
@@ -300,8 +382,9 @@ mod tests {
             r#"mcp_layer_tool_calls_total{server="a",tool="drop",outcome="not_executed"} 1"#,
             r#"mcp_layer_tool_calls_total{server="",tool="",outcome="error"} 1"#,
             r#"mcp_layer_tool_call_duration_seconds_count{server="a"} 2"#,
-            r#"mcp_layer_tokens_total{type="prompt"} 30"#,
-            r#"mcp_layer_tokens_total{type="completion"} 4"#,
+            r#"mcp_layer_tokens_total{type="prompt",project="web",model=""} 30"#,
+            r#"mcp_layer_tokens_total{type="completion",project="web",model=""} 4"#,
+            r#"mcp_layer_cost_total{project="web",model=""} 0.5"#,
         ] {
             assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
         }
@@ -324,5 +407,82 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}");
         }
+    }
+
+    /// An exchange of a project with a model.
+    fn of(project: &str, model: &str, outcome: Outcome) -> Arc<Trace> {
+        let now = SystemTime::now();
+        let mut trace = Trace::new(TraceId::new(now), "default", project, now, outcome);
+        trace.model = Some(model.into());
+        Arc::new(trace)
+    }
+
+    #[test]
+    fn a_model_has_rows_once_an_exchange_with_it_has_succeeded() {
+        let metrics = Metrics::default();
+        for outcome in [Outcome::UpstreamError, Outcome::Ok, Outcome::UpstreamError] {
+            metrics.record(&of("web", "m-1", outcome));
+        }
+        metrics.record(&of("web", "made up", Outcome::UpstreamError));
+        metrics.record(&of("web", &"m".repeat(NAME + 1), Outcome::Ok));
+        let text = text(&metrics);
+        for line in [
+            r#"{outcome="upstream_error",stopped_by="",project="web",model="_other"} 2"#,
+            r#"{outcome="upstream_error",stopped_by="",project="web",model="m-1"} 1"#,
+            r#"{outcome="ok",stopped_by="",project="web",model="m-1"} 1"#,
+            r#"{outcome="ok",stopped_by="",project="_other",model="_other"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+        assert!(!text.contains("made up"), "{text}");
+    }
+
+    #[test]
+    fn five_hundred_pairs_of_project_and_model_have_rows_and_the_rest_one() {
+        let metrics = Metrics::default();
+        for pair in 0..PAIRS + 30 {
+            let (project, model) = (format!("p-{}", pair % 7), format!("m-{pair}"));
+            metrics.record(&of(&project, &model, Outcome::Ok));
+        }
+        metrics.record(&of("p-0", "m-0", Outcome::Ok));
+        let text = text(&metrics);
+        let rows = text
+            .lines()
+            .filter(|l| l.starts_with("mcp_layer_exchanges_total{"));
+        assert_eq!(rows.count(), PAIRS + 1);
+        for line in [
+            r#"project="_other",model="_other"} 30"#,
+            r#"project="p-0",model="m-0"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+    }
+
+    /// A call that an operator makes has no model, and a project that he may make up.
+    #[test]
+    fn made_up_projects_have_no_more_rows_than_pairs_have() {
+        for (model, outcome) in [(None, Outcome::Ok), (Some("m"), Outcome::Refused)] {
+            let metrics = Metrics::default();
+            let made_up = (0..PAIRS + 30).map(|n| format!("p-{n}"));
+            for project in made_up.chain(["p".repeat(NAME + 1)]) {
+                let mut trace = Arc::unwrap_or_clone(of(&project, "", outcome));
+                trace.model = model.map(Into::into);
+                metrics.record(&Arc::new(trace));
+            }
+            let text = text(&metrics);
+            let rows = text
+                .lines()
+                .filter(|l| l.starts_with("mcp_layer_exchanges_total{"));
+            assert_eq!(rows.count(), PAIRS + 1);
+            assert!(text.contains(r#"project="_other",model="_other"} 31"#));
+        }
+    }
+
+    #[test]
+    fn what_the_program_counts_stands_behind() {
+        let metrics = Metrics::default().with_more(|text| text.push_str("up 1\n"));
+        let mut text = String::new();
+        metrics.clone().write_more(&mut text);
+        assert_eq!(text, "up 1\n");
     }
 }

@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::{
     answer::{Answer, json},
+    audit::{Audit, Change},
     body::tree,
     fault::{Code, Fault},
     model_edit::Edit,
@@ -49,6 +50,7 @@ pub(super) async fn replace(State(models): State<Models>, body: Bytes) -> Answer
 pub(super) struct Models {
     store: Option<Arc<dyn ModelStore>>,
     organization: Arc<str>,
+    audit: Audit,
 }
 
 /// Aliases and defaults as they were read.
@@ -60,10 +62,15 @@ pub(super) struct Document {
 }
 
 impl Models {
-    pub(super) fn new(store: Option<Arc<dyn ModelStore>>, organization: Arc<str>) -> Self {
+    pub(super) fn new(
+        store: Option<Arc<dyn ModelStore>>,
+        organization: Arc<str>,
+        audit: Audit,
+    ) -> Self {
         Self {
             store,
             organization,
+            audit,
         }
     }
 
@@ -116,11 +123,22 @@ impl Models {
 
     async fn put(&self, rules: ModelRules, version: u64) -> Result<u64, Fault> {
         let (aliases, defaults) = (rules.aliases().len(), rules.defaults().len());
-        let put = self
-            .store()?
-            .replace_rules(&self.organization, rules, version);
-        let version = put.await.map_err(|error| recoded(error.into()))?;
-        let version = version.ok_or_else(stale)?;
+        let store = self.store()?;
+        let (before, current) = store.load_rules(&self.organization).await?;
+        // What would be refused anyway is no news to the audit; the store has the last word.
+        if current != version {
+            return Err(stale());
+        }
+        let change = Change::new("models.replace", "");
+        let change = change
+            .before(&write_rules(&before))
+            .after(&write_rules(&rules));
+        let putting = async {
+            let put = store.replace_rules(&self.organization, rules, version);
+            let version = put.await.map_err(|error| recoded(error.into()))?;
+            version.ok_or_else(stale)
+        };
+        let version = self.audit.around(change, putting).await?;
         tracing::info!(
             action = "replace",
             aliases,

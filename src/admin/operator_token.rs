@@ -1,33 +1,33 @@
-//! The check of the operator's token, over REST and on pages alike.
+//! The check of operators' tokens, over REST and on pages alike.
 
 use http::Extensions;
 
 use super::{
     clock::Clock,
+    operators::{Operator, Roster},
     throttle::{ClientAddress, Throttle, Wrong},
-    token::Token,
 };
 
-/// The token that opens this side, and the count of who gives wrong ones.
+/// The tokens that open this side, and the count of who gives wrong ones.
 #[derive(Clone)]
 pub(super) struct OperatorToken {
-    token: Token,
+    operators: Roster,
     throttle: Throttle,
     clock: Clock,
 }
 
 impl OperatorToken {
-    pub(super) fn new(token: Token, throttle: Throttle, clock: Clock) -> Self {
+    pub(super) fn new(operators: Roster, throttle: Throttle, clock: Clock) -> Self {
         Self {
-            token,
+            operators,
             throttle,
             clock,
         }
     }
 
-    /// Returns `true` for the operator's token.
-    pub(super) fn is(&self, given: &[u8]) -> bool {
-        self.token.is(given)
+    /// The operator whose token this is.
+    pub(super) fn holder(&self, given: &[u8]) -> Option<Operator> {
+        self.operators.with_token(given)
     }
 
     /// Counts a wrong token, and tells the log of the first.

@@ -2,17 +2,22 @@
 
 use std::sync::Arc;
 
-use super::fault::Fault;
+use super::{
+    audit::{Audit, Change},
+    declared::Declared,
+    fault::Fault,
+    view::entered,
+};
 use crate::{
     name::ServerName,
     registry::{
         Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId, ServerStore,
-        Store,
+        Source, Store,
     },
 };
 
 /// Servers that [`all`](OrganizationStore::all) reads at most: fifty pages, more than anybody has.
-const SERVERS: usize = 10_000;
+pub(super) const SERVERS: usize = 10_000;
 /// Servers in a page of such a look.
 pub(super) const PAGE: usize = 200;
 
@@ -22,14 +27,32 @@ pub(super) const PAGE: usize = 200;
 pub(super) struct OrganizationStore {
     store: Arc<dyn Store>,
     organization: Arc<str>,
+    audit: Audit,
+    declared: Declared,
 }
 
 impl OrganizationStore {
-    pub(super) fn new(store: Arc<dyn Store>, organization: Arc<str>) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        organization: Arc<str>,
+        audit: Audit,
+        declared: Declared,
+    ) -> Self {
         Self {
             store,
             organization,
+            audit,
+            declared,
         }
+    }
+
+    /// Where the servers come from that cannot be changed.
+    pub(super) fn declared(&self) -> Declared {
+        self.declared
+    }
+
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
     }
 
     pub(super) fn organization(&self) -> &Arc<str> {
@@ -61,16 +84,46 @@ impl OrganizationStore {
         }
     }
 
-    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.store.insert(server).await
+    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        // What would be refused anyway is no news to the audit; the store has the last word.
+        match self.get(&server.name).await {
+            Err(Error::NotFound { .. }) => {}
+            Ok(found) if found.source == Source::File => {
+                return Err(self.declared.fault(&server.name));
+            }
+            Ok(_) => return Err(Error::Conflict { name: server.name }.into()),
+            Err(error) => return Err(error.into()),
+        }
+        let change = Change::new("server.create", &server.name).after(&entered(&server));
+        Ok(self.audit.around(change, self.store.insert(server)).await?)
     }
 
-    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.store.replace(server).await
+    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        let stored = self.get(&server.name).await?;
+        let (name, version) = (&server.name, stored.version);
+        if stored.source == Source::File {
+            return Err(self.declared.fault(name));
+        }
+        if version != server.version {
+            let name = name.clone();
+            return Err(Error::Stale { name, version }.into());
+        }
+        let change = Change::new("server.update", name);
+        let change = change.before(&entered(&stored)).after(&entered(&server));
+        Ok(self
+            .audit
+            .around(change, self.store.replace(server))
+            .await?)
     }
 
-    pub(super) async fn remove(&self, name: &ServerName) -> Result<(), Error> {
-        self.store.remove(&self.organization, name).await
+    pub(super) async fn remove(&self, name: &ServerName) -> Result<(), Fault> {
+        let stored = self.get(name).await?;
+        if stored.source == Source::File {
+            return Err(self.declared.fault(name));
+        }
+        let change = Change::new("server.remove", name).before(&entered(&stored));
+        let removing = self.store.remove(&self.organization, name);
+        Ok(self.audit.around(change, removing).await?)
     }
 
     /// All that was observed of `server`; nothing yet is an observation of nothing.

@@ -42,6 +42,11 @@ impl Outside {
         redirect_uri(&self.callbacks(), server)
     }
 
+    /// The address as text.
+    pub(super) fn text(&self) -> &str {
+        self.0.as_str()
+    }
+
     /// Returns `true` if browsers reach us over TLS only.
     pub(super) fn is_secure(&self) -> bool {
         self.0.scheme() == "https"

@@ -18,10 +18,47 @@ use super::{
     fault::Fault,
     organization::OrganizationStore,
 };
-use crate::registry::{self, Server};
+use crate::{
+    name::short,
+    registry::{self, ApiKeyStore, Server},
+};
 
 /// The age at which the menu is made anew; a project that is not in it can be typed.
 const FRESH: Duration = Duration::from_secs(10);
+/// Projects that a message names.
+const NAMED: usize = 10;
+
+/// The project of calls and chats that an operator tries, where none is named.
+pub(super) const DEFAULT: &str = "default";
+
+/// The project that `server` is tried for at first: one that can use it.
+pub(super) fn usual(server: &Server) -> &str {
+    match &server.projects {
+        registry::Projects::Only(projects) => projects.first().map_or(DEFAULT, String::as_str),
+        _ => DEFAULT,
+    }
+}
+
+/// Why `project` cannot use `server`, for an operator; callers are not told that it is there.
+pub(super) fn unavailable(server: &Server, project: &str) -> Option<String> {
+    let registry::Projects::Only(projects) = &server.projects else {
+        return None;
+    };
+    if projects.contains(project) {
+        return None;
+    }
+    let named: Vec<_> = projects.iter().take(NAMED).map(String::as_str).collect();
+    let more = match projects.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Some(format!(
+        "the server {} is not available to the project {}; choose one of: {}{more}",
+        server.name,
+        short(project),
+        named.join(", ")
+    ))
+}
 
 /// `GET /projects`
 pub(super) async fn list(State(projects): State<Projects>) -> Answer {
@@ -35,6 +72,8 @@ pub(super) struct Projects {
     store: OrganizationStore,
     /// The projects that are known without any server that names them.
     named: Arc<BTreeSet<String>>,
+    /// Keys of callers have projects, too.
+    keys: Option<Arc<dyn ApiKeyStore>>,
     menu: Arc<Mutex<Option<Menu>>>,
 }
 
@@ -45,9 +84,14 @@ struct Menu {
 }
 
 impl Projects {
-    pub(super) fn new(store: OrganizationStore, named: BTreeSet<String>) -> Self {
+    pub(super) fn new(
+        store: OrganizationStore,
+        named: BTreeSet<String>,
+        keys: Option<Arc<dyn ApiKeyStore>>,
+    ) -> Self {
         Self {
             store,
+            keys,
             named: Arc::new(named),
             menu: Arc::default(),
         }
@@ -56,12 +100,28 @@ impl Projects {
     /// All projects that are known now.
     pub(super) async fn all(&self) -> Result<BTreeSet<String>, Fault> {
         let mut projects = BTreeSet::clone(&self.named);
+        projects.extend(self.of_keys()?);
         for server in self.store.all().await? {
             if let registry::Projects::Only(named) = &server.projects {
                 projects.extend(named.iter().cloned());
             }
         }
         Ok(projects)
+    }
+
+    /// The projects of callers' keys.
+    fn of_keys(&self) -> Result<Vec<String>, Fault> {
+        let Some(store) = &self.keys else {
+            return Ok(Vec::new());
+        };
+        let organization = &**self.store.organization();
+        let declared = store.declared_api_keys(organization);
+        let stored = store.api_keys()?;
+        let stored = stored
+            .iter()
+            .filter(|key| key.project.organization() == organization);
+        let projects = declared.iter().chain(stored).map(|key| key.project.name());
+        Ok(projects.map(str::to_owned).collect())
     }
 
     /// All projects that were known a while ago, and those of what was saved here since.
@@ -86,6 +146,13 @@ impl Projects {
         let named = &server.projects;
         if let (registry::Projects::Only(named), Some(menu)) = (named, &mut *self.menu()) {
             Arc::make_mut(&mut menu.projects).extend(named.iter().cloned());
+        }
+    }
+
+    /// Adds the project of a key that was just made to the menu.
+    pub(super) fn note_named(&self, project: &str) {
+        if let Some(menu) = &mut *self.menu() {
+            Arc::make_mut(&mut menu.projects).insert(project.to_owned());
         }
     }
 

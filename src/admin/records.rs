@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::{
+    acting::Acting,
     clock::Clock,
     edit::Reader,
-    fault::{Code, Fault},
+    fault::{Code, Fault, Faults},
     organization::OrganizationStore,
     projects::Projects,
+    role::Role,
 };
 use crate::{
     connect::Connections,
     name::ServerName,
-    registry::{Error, Server, Source, members::Tree},
+    registry::{Error, Server, ShareSession, Source, members::Tree},
 };
 
 /// Reads records from what is entered, and keeps them.
@@ -49,7 +51,8 @@ impl Records {
     }
 
     /// Keeps a server that is not there yet.
-    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
+    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        shared(&server, None)?;
         let server = self.store.insert(server).await?;
         log("insert", &server);
         self.projects.note(&server);
@@ -57,7 +60,9 @@ impl Records {
     }
 
     /// Keeps a server in the place of the version that it names.
-    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
+    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        let stored = self.store.get(&server.name).await?;
+        shared(&server, Some(&stored))?;
         let server = self.store.replace(server).await?;
         log("replace", &server);
         self.projects.note(&server);
@@ -68,16 +73,15 @@ impl Records {
     pub(super) async fn draft(&self, name: &ServerName) -> Result<Option<Arc<Server>>, Fault> {
         let server = self.store.get(name).await?;
         if server.source == Source::File {
-            let name = name.clone();
-            return Err(Error::Declared { name }.into());
+            return Err(self.store.declared().fault(name));
         }
         Ok(Some(server).filter(|server| server.draft))
     }
 
     /// Adds the server that is `entered`.
-    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().create(entered)?;
-        self.insert(server).await.map_err(taken)
+    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Faults> {
+        let read = self.reader().create(entered);
+        self.put_in(read, entered).await
     }
 
     /// Puts what is `entered` in the place of `stored`.
@@ -85,7 +89,7 @@ impl Records {
         &self,
         entered: &Tree<'_>,
         stored: &Server,
-    ) -> Result<Arc<Server>, Fault> {
+    ) -> Result<Arc<Server>, Faults> {
         let server = self.reader().replace(entered, stored)?;
         Ok(self.replace(server).await?)
     }
@@ -95,28 +99,92 @@ impl Records {
         &self,
         entered: &Tree<'_>,
         stored: &Server,
-    ) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().rename(entered, stored)?;
-        let server = self.insert(server).await.map_err(taken)?;
+    ) -> Result<Arc<Server>, Faults> {
+        let read = self.reader().rename(entered, stored);
+        let server = self.put_in(read, entered).await?;
         self.store.remove(&stored.name).await?;
         log("remove", stored);
         Ok(server)
     }
+
+    /// Keeps what was `read`. Where something is wrong with it, that its name is taken is told at
+    /// the same time.
+    async fn put_in(
+        &self,
+        read: Result<Server, Faults>,
+        entered: &Tree<'_>,
+    ) -> Result<Arc<Server>, Faults> {
+        match read {
+            Ok(server) => {
+                let inserted = self.insert(server).await;
+                Ok(inserted.map_err(taken)?)
+            }
+            Err(mut faults) => {
+                let name = entered.get("name").as_text();
+                if let Some(name) = name.and_then(|name| name.parse().ok())
+                    && let Some(fault) = self.taken(name).await?
+                {
+                    faults.push(fault);
+                }
+                Err(faults)
+            }
+        }
+    }
+
+    /// The fault of a new server with this name; `None` if the name is free.
+    pub(super) async fn taken(&self, name: ServerName) -> Result<Option<Fault>, Fault> {
+        let fault = match self.store.get(&name).await {
+            Ok(server) if server.source == Source::File => self.store.declared().fault(&name),
+            Ok(_) => Error::Conflict { name }.into(),
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(taken(fault)))
+    }
+
+    /// Keeps all of these servers, none of which is there yet, or none of them.
+    ///
+    /// A process that dies within it leaves some of them, so they should be drafts: nobody can use
+    /// those, and they are gone after a day.
+    pub(super) async fn insert_all(&self, servers: Vec<Server>) -> Result<(), Fault> {
+        let mut inserted = Vec::new();
+        for server in servers {
+            match self.insert(server).await {
+                Ok(server) => inserted.push(server),
+                Err(fault) => {
+                    for server in inserted {
+                        self.store.remove(&server.name).await?;
+                        log("remove", &server);
+                    }
+                    return Err(taken(fault));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-/// Logs one line for each change; the author is not known, since the token is shared.
+/// Refuses to have all projects share one session, unless an admin does it or has done it.
+fn shared(server: &Server, stored: Option<&Server>) -> Result<(), Fault> {
+    let is_all = |server: &Server| server.share_session == ShareSession::All;
+    if !is_all(server) || stored.is_some_and(is_all) {
+        return Ok(());
+    }
+    let what = "a session that all projects share";
+    let may = Acting::now().require(Role::Admin, what);
+    may.map_err(|fault| fault.at("share_session"))
+}
+
+/// Logs one line for each change.
 fn log(action: &str, server: &Server) {
     let (name, version) = (&server.name, server.version);
     tracing::info!(action, server = %name, version, "a server was changed");
 }
 
 /// A name that the file has is taken like any other: it is the field of the name that can mend it.
-fn taken(error: Error) -> Fault {
-    match error {
-        Error::Declared { name } => {
-            let message = format!("a server named {name} is declared in the configuration file");
-            Fault::new(Code::Conflict, message).at("name")
-        }
-        error => error.into(),
+fn taken(fault: Fault) -> Fault {
+    match fault.code() {
+        Code::DeclaredInFile => fault.with_code(Code::Conflict).at("name"),
+        _ => fault,
     }
 }

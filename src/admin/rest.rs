@@ -7,18 +7,21 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use http::{Method, StatusCode};
 
 use super::{
     answer::{Answer, json},
+    api_keys, audit,
     call::{Call, Parameter},
-    explain,
+    calling, explain, export,
     hosts::Hosts,
-    keys, models, oauth,
+    import, keys,
+    media_type::TOML,
+    models, oauth,
     openapi::document,
-    projects, servers, tools, traces,
+    operator_sessions, overview, projects, servers, tools, traces,
 };
 
 const fn parameter(
@@ -54,17 +57,69 @@ const OF_SERVERS: [Parameter; 6] = [
     ),
 ];
 
-const OF_TRACES: [Parameter; 6] = [
+const OF_TRACES: [Parameter; 10] = [
     parameter("project", "Text", "Only exchanges of this project."),
     parameter("server", "Text", "Only exchanges that named this server."),
     parameter("model", "Text", "Only exchanges that asked for this model."),
     parameter("outcome", "Text", "Only exchanges that ended so."),
+    parameter(
+        "failed",
+        "Failed",
+        "Only exchanges in which a tool call failed.",
+    ),
+    parameter(
+        "from",
+        "Text",
+        "Only exchanges that began at this time or later, as RFC 3339 has it.",
+    ),
+    parameter("to", "Text", "Only exchanges that began before this time."),
+    parameter(
+        "q",
+        "Text",
+        "Only exchanges with this text in a name or an id: their own, of the model, a server, a tool or a call.",
+    ),
     parameter("limit", "Limit", "At most so many."),
     parameter(
         "cursor",
         "TraceId",
         "Where the page begins: the next of the page before.",
     ),
+];
+
+const OF_AUDIT: [Parameter; 7] = [
+    parameter("operator", "Text", "Only what this operator did."),
+    parameter(
+        "action",
+        "Text",
+        "Only this action; with a full stop at its end, such as `server.`, all that begin so.",
+    ),
+    parameter(
+        "target",
+        "Text",
+        "Only what was done to this, or to a part of it: `docs` also finds `docs/search`.",
+    ),
+    parameter(
+        "from",
+        "Moment",
+        "Only what was done at this time or later.",
+    ),
+    parameter("to", "Moment", "Only what was done before this time."),
+    parameter("limit", "Limit", "At most so many."),
+    parameter(
+        "cursor",
+        "TraceId",
+        "Where the page begins: the next of the page before.",
+    ),
+];
+
+const OF_OVERVIEW: [Parameter; 3] = [
+    parameter(
+        "from",
+        "Time",
+        "Where the range begins, within the last 90 days; default 24 hours before its end.",
+    ),
+    parameter("to", "Time", "Where it ends; default now."),
+    parameter("project", "Text", "Only exchanges of this project."),
 ];
 
 const OF_EXPLAIN: [Parameter; 2] = [
@@ -80,10 +135,22 @@ const OF_EXPLAIN: [Parameter; 2] = [
     ),
 ];
 
+const OF_IMPORT: [Parameter; 1] = [parameter(
+    "preview",
+    "Flag",
+    "Whether only to tell what would be done; default false.",
+)];
+
+const OF_API_KEYS: [Parameter; 1] = [parameter("project", "Text", "Only keys of this project.")];
+
 const ABSENT: (u16, &str) = (404, "There is no server of this name.");
 const UNKEPT: (u16, &str) = (
     404,
     "Nobody told this side where aliases and defaults are kept.",
+);
+const KEYLESS: (u16, &str) = (
+    404,
+    "Nobody told this side where callers' API keys are kept.",
 );
 const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
 const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
@@ -97,6 +164,7 @@ pub(super) fn calls() -> Vec<Call> {
     const REFRESH: &str = "/api/v1/servers/{name}/refresh";
     const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
     const MODELS: &str = "/api/v1/models";
+    const API_KEYS: &str = "/api/v1/api-keys";
     const OAUTH: &str = "/api/v1/servers/{name}/oauth";
     let call = Call::new;
     vec![
@@ -112,6 +180,27 @@ pub(super) fn calls() -> Vec<Call> {
         .takes("NewServer")
         .gives(201, "Server")
         .fails(&[(409, "There is a server of this name already.")]),
+        call(
+            Method::GET,
+            "/api/v1/servers/export",
+            get(export::export),
+            "Writes all servers as a configuration file, without their secrets",
+        )
+        .gives_text(TOML),
+        call(
+            Method::POST,
+            "/api/v1/servers/import",
+            post(import::import),
+            "Makes drafts of the servers in an mcp.json, all or none; contacts nothing",
+        )
+        .with(&OF_IMPORT)
+        .takes("McpJson")
+        .gives(200, "Imported")
+        .fails(&[
+            (400, "The file cannot be read; the message says where."),
+            (409, "A name was taken meanwhile."),
+            (413, "The file is over 1 MiB."),
+        ]),
         call(Method::GET, SERVER, get(servers::read), "Reads a server")
             .gives(200, "Server")
             .fails(&[ABSENT]),
@@ -122,6 +211,21 @@ pub(super) fn calls() -> Vec<Call> {
             "Replaces a server, in the version that was read",
         )
         .takes("ChangedServer")
+        .gives(200, "Server")
+        .fails(&[
+            ABSENT,
+            (
+                409,
+                "The version is not the newest, or the server is declared in a file.",
+            ),
+        ]),
+        call(
+            Method::PATCH,
+            SERVER,
+            patch(servers::patch),
+            "Changes parts of a server (RFC 7396), in the version that was read",
+        )
+        .takes("PatchedServer")
         .gives(200, "Server")
         .fails(&[
             ABSENT,
@@ -159,6 +263,22 @@ pub(super) fn calls() -> Vec<Call> {
                 409,
                 "A tool has changed again, or its server is declared with fingerprints.",
             ),
+        ]),
+        call(
+            Method::POST,
+            "/api/v1/servers/{name}/tools/{tool}/call",
+            post(calling::call),
+            "Calls a tool as an operator, under all checks of a request",
+        )
+        .takes("ToolCall")
+        .gives(200, "ToolResult")
+        .fails(&[
+            (
+                400,
+                "The server cannot be used, the tool is not offered, or it asks first and its fingerprint lacks.",
+            ),
+            (401, "A token of the caller's own is missing."),
+            (404, "There is no server of this name, or the project cannot use it."),
         ]),
         call(
             Method::POST,
@@ -218,6 +338,40 @@ pub(super) fn calls() -> Vec<Call> {
         ]),
         call(
             Method::GET,
+            API_KEYS,
+            get(api_keys::list),
+            "Lists callers' API keys, without the keys themselves",
+        )
+        .with(&OF_API_KEYS)
+        .gives(200, "ApiKeys")
+        .fails(&[KEYLESS]),
+        call(
+            Method::POST,
+            API_KEYS,
+            post(api_keys::create),
+            "Makes an API key, which only this answer has",
+        )
+        .takes("NewApiKey")
+        .gives(201, "MadeApiKey")
+        .fails(&[
+            KEYLESS,
+            (
+                409,
+                "No key can be made here; the message says what to change.",
+            ),
+        ]),
+        call(
+            Method::DELETE,
+            "/api/v1/api-keys/{id}",
+            delete(api_keys::revoke),
+            "Revokes an API key: within a second it opens nothing any more",
+        )
+        .fails(&[
+            (404, "There is no API key of this id."),
+            (409, "The key is declared in a file, and removed there."),
+        ]),
+        call(
+            Method::GET,
             "/api/v1/keys",
             get(keys::list),
             "Lists the sealing keys, with how many records each seals",
@@ -243,6 +397,18 @@ pub(super) fn calls() -> Vec<Call> {
             "There is no exchange of this id, or it is not kept any more.",
         )]),
         call(
+            Method::GET,
+            "/api/v1/overview",
+            get(overview::read),
+            "Reads figures of exchanges over time, and by project, model, server and tool",
+        )
+        .with(&OF_OVERVIEW)
+        .gives(200, "Overview")
+        .fails(&[(
+            400,
+            "The range is none: backwards, in the future, or older than 90 days.",
+        )]),
+        call(
             Method::POST,
             "/api/v1/explain",
             post(explain::explain),
@@ -259,6 +425,35 @@ pub(super) fn calls() -> Vec<Call> {
             ),
             (404, "It would be refused, since a server is not there."),
         ]),
+        call(
+            Method::GET,
+            "/api/v1/audit",
+            get(audit::list),
+            "Lists what operators did, the latest first",
+        )
+        .with(&OF_AUDIT)
+        .gives(200, "Audit"),
+        call(
+            Method::GET,
+            "/api/v1/operators",
+            get(operator_sessions::operators),
+            "Lists the operators, and who may sign in at a provider",
+        )
+        .gives(200, "Operators"),
+        call(
+            Method::GET,
+            "/api/v1/sessions",
+            get(operator_sessions::list),
+            "Lists the browsers in which operators are signed in",
+        )
+        .gives(200, "Sessions"),
+        call(
+            Method::DELETE,
+            "/api/v1/sessions/{id}",
+            delete(operator_sessions::end),
+            "Signs an operator out of a browser",
+        )
+        .fails(&[(404, "There is no session of this id, or it has ended.")]),
         call(
             Method::GET,
             "/api/v1/openapi.json",

@@ -5,12 +5,14 @@ use http::Method;
 use tower::Layer;
 
 use super::{
+    access::METRICS,
     builder::Admin,
     dashboard,
     fault::{Code, Fault},
     gate::gate,
     parts::Parts,
     rest::calls,
+    roles::guarded,
     route::{Handler, Route},
     scrape, visits,
 };
@@ -19,15 +21,15 @@ use super::{
 /// them. Serve it by itself, or nest it anywhere; links begin with the path of the [public
 /// URL](Admin::with_public_url), which must therefore include the prefix that it is nested under.
 ///
-/// Every request that reaches the router needs the token or a session, even for a path that does
+/// Every request that reaches the router needs a token or a session, even for a path that does
 /// not exist. So a router that it is merged into cannot have a fallback of its own, and the path
 /// that it is nested under must not have parameters.
 pub fn router(admin: Admin) -> Router {
     let parts = Parts::from(admin);
     let paths = table().into_iter();
     let paths = paths
-        .fold(Router::new(), |router, (_, path, handler)| {
-            router.route(path, handler)
+        .fold(Router::new(), |router, (method, path, handler)| {
+            router.route(path, guarded(&method, path, handler))
         })
         .fallback(async || Fault::new(Code::NotFound, "there is nothing under this path"))
         .method_not_allowed_fallback(async || {
@@ -37,6 +39,15 @@ pub fn router(admin: Admin) -> Router {
     // Around the whole router: one layer within it would still let `Allow` tell paths apart.
     let gate = middleware::from_fn_with_state(parts, gate);
     Router::new().fallback_service(gate.layer(paths))
+}
+
+/// Creates a router of `GET /metrics` alone, which asks for no token and looks at no `Host`: serve it
+/// on a listener that only a monitoring system reaches. It has names of servers, tools, projects and
+/// models, and no secrets.
+pub fn metrics_router(admin: Admin) -> Router {
+    Router::new()
+        .route(METRICS, get(scrape::metrics))
+        .with_state(Parts::from(admin))
 }
 
 /// The methods and paths of [`router`], with path parameters in braces; for documentation and
@@ -50,7 +61,7 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
 fn table() -> Vec<Route> {
     let rest = calls().into_iter();
     let rest = rest.map(|call| (call.method, call.path, call.handler));
-    rest.chain([(Method::GET, "/metrics", get(scrape::metrics))])
+    rest.chain([(Method::GET, METRICS, get(scrape::metrics))])
         .chain(browser_routes())
         .chain(dashboard::routes())
         .collect()

@@ -57,6 +57,7 @@ fn written(metrics: &Metrics, now: &Registry) -> Result<String, fmt::Error> {
     let mut text = String::new();
     encode(&mut text, metrics.registry())?;
     encode(&mut text, now)?;
+    metrics.write_more(&mut text);
     Ok(text)
 }
 

@@ -118,7 +118,7 @@ impl Kept<'_> {
 
     fn may_reach(&self, at: &Node<'_>, url: &Url) -> Result<(), Fault> {
         let reached = self.connections.may_reach(url);
-        reached.map_err(|error| at.unusable(error))
+        reached.map_err(|error| at.unusable(error.advice_on(url)))
     }
 }
 

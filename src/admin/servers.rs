@@ -1,5 +1,7 @@
 //! Servers: list, create, read, replace, remove.
 
+use std::sync::Arc;
+
 use axum::{
     body::Bytes,
     extract::{OriginalUri, RawQuery, State},
@@ -11,15 +13,17 @@ use serde::Serialize;
 use super::{
     answer::{Answer, Named, json},
     body::tree,
+    fault::Fault,
+    merge::patched,
     organization::OrganizationStore,
     query::Query,
     records::Records,
     statuses::Statuses,
-    view::View,
+    view::{View, entered},
 };
 use crate::{
     name::ServerName,
-    registry::{Error, Observation, Server, Source},
+    registry::{Observation, Server, Source, members::Tree},
 };
 
 #[derive(Serialize)]
@@ -81,15 +85,46 @@ pub(super) async fn replace(
     Named(name): Named,
     body: Bytes,
 ) -> Answer {
+    let stored = changeable(&store, name).await?;
+    changed(&store, &records, &statuses, &stored, &tree(&body)?).await
+}
+
+/// `PATCH /servers/{name}`
+pub(super) async fn patch(
+    State(store): State<OrganizationStore>,
+    State(records): State<Records>,
+    State(statuses): State<Statuses>,
+    Named(name): Named,
+    body: Bytes,
+) -> Answer {
+    let stored = changeable(&store, name).await?;
+    // The version is the one that the client has read.
+    let before = entered(&stored).with("version", Tree::Null);
+    let patched = patched(before, tree(&body)?);
+    changed(&store, &records, &statuses, &stored, &patched).await
+}
+
+async fn changeable(store: &OrganizationStore, name: ServerName) -> Result<Arc<Server>, Fault> {
     let stored = store.get(&name).await?;
-    if stored.source == Source::File {
-        return Err(Error::Declared { name }.into());
+    match stored.source {
+        Source::File => Err(store.declared().fault(&name)),
+        Source::Store => Ok(stored),
     }
-    let server = records.reader().replace(&tree(&body)?, &stored)?;
+}
+
+/// Puts what is `entered` in the place of `stored`.
+async fn changed(
+    store: &OrganizationStore,
+    records: &Records,
+    statuses: &Statuses,
+    stored: &Server,
+    entered: &Tree<'_>,
+) -> Answer {
+    let server = records.reader().replace(entered, stored)?;
     // Before anything is changed: afterwards a fault would look as if nothing was.
-    let observation = store.observed(&stored).await?;
+    let observation = store.observed(stored).await?;
     let server = records.replace(server).await?;
-    shown(&statuses, &server, observation).await
+    shown(statuses, &server, observation).await
 }
 
 /// `DELETE /servers/{name}`

@@ -41,7 +41,9 @@ pub(super) fn reason(server: &Server, seen: &ServerStatus, now: SystemTime) -> O
     if !seen.is_authorized {
         return Some(Reason::NeedsAuthorization);
     }
-    match seen.observation.as_ref()?.standing(server, now).err()? {
+    // What callers meet here and now; then what any replica has seen.
+    let observed = || seen.observation.as_ref()?.standing(server, now).err();
+    match seen.refused.clone().or_else(observed)? {
         Inactive::Disabled => Some(Reason::Disabled),
         Inactive::Unreachable { .. } => Some(Reason::Unreachable),
         Inactive::NeedsAuthorization => Some(Reason::NeedsAuthorization),

@@ -60,9 +60,10 @@ impl Statuses {
             .map(async |server| self.connections.is_authorized(&server).await)
             .buffered(AT_ONCE);
         let authorized: Vec<bool> = authorized.collect().await;
-        let statuses = observations.into_iter().zip(authorized);
-        let statuses = statuses.map(|(observation, is_authorized)| ServerStatus {
+        let statuses = observations.into_iter().zip(authorized).zip(servers);
+        let statuses = statuses.map(|((observation, is_authorized), server)| ServerStatus {
             observation,
+            refused: self.connections.standing(server).err(),
             is_authorized,
         });
         Ok(statuses.collect())
@@ -76,6 +77,7 @@ impl Statuses {
     ) -> ServerStatus {
         ServerStatus {
             observation,
+            refused: self.connections.standing(server).err(),
             is_authorized: self.is_authorized(server).await,
         }
     }

@@ -95,6 +95,15 @@ impl Throttle {
             wait,
         }
     }
+
+    /// Takes back an attempt that turned out not to be wrong.
+    pub(super) fn forgive(&self, from: Option<ClientAddress>, now: SystemTime) {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = table.place(from.map_or(Network::Others, Network::of), now);
+        if let Some(minute) = table.minutes.get_mut(&network) {
+            minute.wrong = minute.wrong.saturating_sub(1);
+        }
+    }
 }
 
 impl Table {

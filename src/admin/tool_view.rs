@@ -15,13 +15,16 @@ pub(super) struct ToolView<'a> {
     pub(super) offered_name: String,
     pub(super) description: Option<String>,
     pub(super) input_schema: Option<&'a RawValue>,
+    /// What the server says of what the tool does, as it says it.
+    pub(super) annotations: Option<&'a RawValue>,
     selected: bool,
     policy: Option<&'static str>,
     pub(super) state: ToolState,
     /// The present fingerprint; `null` if the server no longer has the tool.
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) approved_fingerprint: Option<Fingerprint>,
-    /// The present definition of a tool that has changed; the accepted one follows.
+    /// The present definition of a tool that is new or has changed; the accepted one of the latter
+    /// follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) definition: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -77,21 +80,52 @@ impl<'a> ToolView<'a> {
         let shown = shown.and_then(|text| serde_json::from_str(text.get()).ok());
         let shown: Shown<'a> = shown.unwrap_or_default();
         let is_changed = state == ToolState::Changed;
+        let is_to_review = is_changed || state == ToolState::New;
         let policy = server.tools.policy(tool);
         Self {
             name: tool,
             offered_name: offered_name(&server.name, tool),
             description: shown.description,
             input_schema: shown.input_schema,
+            annotations: shown.annotations,
             selected: policy.is_some(),
             policy: policy.map(Word::word),
             state,
             fingerprint: now,
             approved_fingerprint: approved,
-            definition: text(now).filter(|_| is_changed),
+            definition: text(now).filter(|_| is_to_review),
             approved_definition: text(approved).filter(|_| is_changed),
         }
     }
+}
+
+/// What a tool does to what it works on, as its server says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    ReadsOnly,
+    Destroys,
+}
+
+impl ToolView<'_> {
+    /// What the annotations say; `None` where they say neither.
+    ///
+    /// MCP takes a tool without any for one that may destroy: such a mark on nearly every tool would
+    /// warn of none.
+    pub(super) fn effect(&self) -> Option<Effect> {
+        let hints: Hints = serde_json::from_str(self.annotations?.get()).ok()?;
+        match (hints.read_only_hint, hints.destructive_hint) {
+            (Some(true), _) => Some(Effect::ReadsOnly),
+            (_, Some(true)) => Some(Effect::Destroys),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Hints {
+    read_only_hint: Option<bool>,
+    destructive_hint: Option<bool>,
 }
 
 /// The members of a definition that are shown by themselves.
@@ -100,4 +134,6 @@ struct Shown<'a> {
     description: Option<String>,
     #[serde(borrow, rename = "inputSchema")]
     input_schema: Option<&'a RawValue>,
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
 }

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{Answer, Named, json},
+    audit::{Audit, Change},
     body,
     fault::{Code, Fault},
     organization::OrganizationStore,
@@ -19,7 +20,7 @@ use crate::{
     inactive::Inactive,
     left_out::LeftOut,
     registry::{
-        Auth, Error, Fingerprint, Server, Source,
+        Auth, Fingerprint, Observation, Server, Source,
         members::{self, Node, Words},
     },
 };
@@ -92,7 +93,7 @@ pub(super) async fn accept(
 ) -> Answer {
     let server = store.get(&name).await?;
     if server.source == Source::File && server.pins.is_some() {
-        return Err(Error::Declared { name }.into());
+        return Err(store.declared().fault(&name));
     }
     let accepted = accepted(&body)?;
     tools.accept(&server, &accepted).await?;
@@ -105,11 +106,16 @@ pub(super) async fn accept(
 pub(super) struct Tools {
     store: OrganizationStore,
     connections: Connections,
+    audit: Audit,
 }
 
 impl Tools {
-    pub(super) fn new(store: OrganizationStore, connections: Connections) -> Self {
-        Self { store, connections }
+    pub(super) fn new(store: OrganizationStore, connections: Connections, audit: Audit) -> Self {
+        Self {
+            store,
+            connections,
+            audit,
+        }
     }
 
     /// Lists the tools of `server` now. A server without tools is answered all the same.
@@ -164,10 +170,28 @@ impl Tools {
         server: &Server,
         tools: &[(String, Option<Fingerprint>)],
     ) -> Result<(), Fault> {
+        let mut seen = self.store.observation(server).await?;
+        let pins = seen.pins.clone();
+        let before = tools.iter().map(|(name, _)| {
+            let accepted = pins.as_ref().and_then(|pins| pins.of(name));
+            (name, accepted)
+        });
+        // What would be refused anyway is no news to the audit.
+        take(&mut seen, tools)?;
+        let after = tools.iter().map(|(name, meant)| (name, *meant));
+        let change = Change::new("tools.accept", &server.name);
+        let change = change.before(&recorded(before)).after(&recorded(after));
+        self.audit.around(change, self.pin(server, tools)).await
+    }
+
+    async fn pin(
+        &self,
+        server: &Server,
+        tools: &[(String, Option<Fingerprint>)],
+    ) -> Result<(), Fault> {
         for _ in 0..TRIES {
             let mut seen = self.store.observation(server).await?;
-            seen.accept(tools)
-                .map_err(|error| Fault::new(Code::ToolChanged, error.to_string()).at("tools"))?;
+            take(&mut seen, tools)?;
             if self.store.observe(server, &seen).await? {
                 return Ok(());
             }
@@ -175,6 +199,27 @@ impl Tools {
         let message = "what is known of the server changed meanwhile; try again";
         Err(Fault::new(Code::Conflict, message))
     }
+}
+
+fn take(seen: &mut Observation, tools: &[(String, Option<Fingerprint>)]) -> Result<(), Fault> {
+    let accepted = seen.accept(tools);
+    accepted.map_err(|error| Fault::new(Code::ToolChanged, error.to_string()).at("tools"))
+}
+
+/// Accepted definitions as the audit has them; a tool without a name is the instructions.
+fn recorded<'a>(
+    tools: impl Iterator<Item = (&'a String, Option<Fingerprint>)>,
+) -> serde_json::Value {
+    let tools = tools.map(|(name, fingerprint)| {
+        let name = if name.is_empty() {
+            "(instructions)"
+        } else {
+            name
+        };
+        let fingerprint = fingerprint.map(|fingerprint| fingerprint.to_string());
+        (name.to_owned(), fingerprint.into())
+    });
+    tools.collect::<serde_json::Map<_, _>>().into()
 }
 
 /// Returns `true` if the tools are listed separately for the owner of each caller's token.

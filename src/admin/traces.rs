@@ -1,6 +1,6 @@
 //! Exchanges: a list of the latest, and one with everything that it came to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::extract::{Path, RawQuery, State, rejection::PathRejection};
 use http::StatusCode;
@@ -8,9 +8,12 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
+    acting::Acting,
     answer::{Answer, json},
     fault::{Code, Fault},
+    instant,
     query::{fault, limit, parameters},
+    role::Role,
     time::Time,
 };
 use crate::{
@@ -34,6 +37,7 @@ struct View<'a> {
     model: Option<&'a str>,
     servers: &'a [String],
     rounds: u64,
+    failed_calls: u64,
     stopped_by: Option<StoppedBy>,
     outcome: Outcome,
     duration_ms: u64,
@@ -51,6 +55,7 @@ impl<'a> View<'a> {
             model: trace.model.as_deref(),
             servers: &trace.servers,
             rounds: trace.rounds,
+            failed_calls: trace.failed_calls,
             stopped_by: trace.stopped_by,
             outcome: trace.outcome,
             duration_ms: u64::try_from(trace.duration.as_millis()).unwrap_or(u64::MAX),
@@ -129,6 +134,7 @@ impl Traces {
     }
 
     /// The exchange that a path names, with its spans; one of another organization is not there.
+    /// For viewers it has no payloads.
     pub(super) async fn get(
         &self,
         path: Result<Path<String>, PathRejection>,
@@ -138,10 +144,17 @@ impl Traces {
             Some(id) => self.store.get(&self.organization, id).await?,
             None => None,
         };
-        trace.ok_or_else(|| {
+        let trace = trace.ok_or_else(|| {
             let message = "there is no exchange of this id; the oldest are not kept for long";
             Fault::new(Code::NotFound, message)
-        })
+        })?;
+        if Acting::now().may(Role::Editor) {
+            return Ok(trace);
+        }
+        // A large one is read on a separate thread, so that other requests do not wait.
+        let bare = apart::finish(move || Arc::new(trace.without_payloads())).await;
+        let gone = || Fault::new(Code::Registry, "the exchange cannot be read");
+        bare.ok_or_else(gone)
     }
 }
 
@@ -155,13 +168,36 @@ pub(super) fn wanted(query: &str) -> Result<(TraceFilter, TracePage), Fault> {
             "server" => filter.server = text,
             "model" => filter.model = text,
             "outcome" => filter.outcome = text,
+            "failed" => filter.failed_tools = value.map_or(Ok(false), failed)?,
+            "from" => filter.from = value.map(|value| time(name, value)).transpose()?,
+            "to" => filter.to = value.map(|value| time(name, value)).transpose()?,
+            "q" => filter.text = text,
             "limit" => page.limit = value.map_or(Ok(page.limit), limit)?,
             "cursor" => page.before = value.map(cursor).transpose()?,
             _ => return Err(fault(name, "is not a parameter of this list")),
         }
         Ok(())
     })?;
+    if filter
+        .from
+        .zip(filter.to)
+        .is_some_and(|(from, to)| from >= to)
+    {
+        return Err(fault("to", "must be later than from"));
+    }
     Ok((filter, page))
+}
+
+fn failed(value: &str) -> Result<bool, Fault> {
+    match value {
+        "tools" => Ok(true),
+        _ => Err(fault("failed", "must be tools")),
+    }
+}
+
+fn time(name: &str, value: &str) -> Result<SystemTime, Fault> {
+    let time = instant::parsed(value);
+    time.ok_or_else(|| fault(name, "must be a time such as 2026-11-30T08:15:00Z"))
 }
 
 fn cursor(value: &str) -> Result<TraceId, Fault> {
@@ -171,23 +207,35 @@ fn cursor(value: &str) -> Result<TraceId, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
 
     #[test]
     fn every_parameter_is_read_and_what_is_wrong_is_named() {
         let id = "0123456789abcdef0123456789abcdef";
-        let query = format!("project=web&server=a&model=m&outcome=&limit=7&cursor={id}");
+        let query = format!(
+            "project=web&server=a&model=m&outcome=&limit=7&cursor={id}&failed=tools&q=Ab\
+             &from=1970-01-01T00:00:01Z&to=1970-01-01T02:00:02.5%2B02:00"
+        );
         let (filter, page) = wanted(&query).unwrap();
         assert_eq!(filter.project.as_deref(), Some("web"));
         assert_eq!(filter.server.as_deref(), Some("a"));
         assert_eq!(filter.model.as_deref(), Some("m"));
         assert_eq!(filter.outcome, None);
+        assert!(filter.failed_tools && filter.text.as_deref() == Some("Ab"));
+        let at = |millis| Some(UNIX_EPOCH + Duration::from_millis(millis));
+        assert_eq!((filter.from, filter.to), (at(1000), at(2500)));
         assert_eq!((page.limit, page.before), (7, id.parse().ok()));
         for (query, name) in [
             ("cursor=x", "cursor"),
             ("limit=201", "limit"),
             ("status=up", "status"),
             ("model=a&model=b", "model"),
+            ("failed=calls", "failed"),
+            ("from=yesterday", "from"),
+            ("to=2026-11-30", "to"),
+            ("from=2026-11-30T08:00:00Z&to=2026-11-30T08:00:00Z", "to"),
         ] {
             let fault = wanted(query).unwrap_err();
             assert_eq!(fault.param(), Some(name), "{query}");

@@ -1,6 +1,6 @@
 //! An authorization as it is stored.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -247,6 +247,12 @@ impl StoredTokens {
         }
     }
 
+    /// When no token is left: `None` where there is one to refresh with, or the end is not known.
+    pub(super) fn ends_at(&self) -> Option<SystemTime> {
+        let ends = self.expires_at.filter(|_| self.refresh.is_none())?;
+        UNIX_EPOCH.checked_add(Duration::from_secs(ends))
+    }
+
     /// The freshness of the access token at `now`.
     pub(super) fn freshness(&self, now: u64) -> Freshness {
         freshness(self.obtained_at, self.expires_at, now)
@@ -329,5 +335,21 @@ mod tests {
             ..tokens(0, 0)
         };
         assert_eq!(endless.freshness(u64::MAX), Freshness::Fresh);
+    }
+
+    #[test]
+    fn an_authorization_ends_with_a_token_that_cannot_be_renewed() {
+        let ends = UNIX_EPOCH + Duration::from_secs(4600);
+        assert_eq!(tokens(1000, 4600).ends_at(), Some(ends));
+        let renewable = StoredTokens {
+            refresh: Some("r".into()),
+            ..tokens(1000, 4600)
+        };
+        assert_eq!(renewable.ends_at(), None);
+        let endless = StoredTokens {
+            expires_at: None,
+            ..tokens(0, 0)
+        };
+        assert_eq!(endless.ends_at(), None);
     }
 }

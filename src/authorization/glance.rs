@@ -100,6 +100,7 @@ mod tests {
             refresh_token: None,
             expires_in: Some(Duration::from_secs(3600)),
             scopes: None,
+            id_token: None,
         };
         let client = StoredClient::new(client, origin);
         let resource = Some("https://mcp.example".to_owned());

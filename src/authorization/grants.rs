@@ -6,7 +6,7 @@
 //! first: another process may have refreshed meanwhile, and a refresh token works once. Missing
 //! scopes are only recorded: no request can give consent, so the next authorization asks for them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use futures_util::future::BoxFuture;
 
@@ -45,6 +45,17 @@ impl Grants for Authorizations {
             let stored = self.inner.stored(server, &key).await;
             let loaded = stored.and_then(|stored| Loaded::read(&stored, record));
             loaded.is_ok_and(|loaded| loaded.credential.tokens.is_some())
+        })
+    }
+
+    fn ends_at<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Option<SystemTime>> {
+        Box::pin(async move {
+            let Auth::OAuth2(record) = &server.auth else {
+                return None;
+            };
+            let stored = self.inner.stored(server, &CredentialKey::of(server)).await;
+            let loaded = stored.and_then(|stored| Loaded::read(&stored, record));
+            loaded.ok()?.credential.tokens?.ends_at()
         })
     }
 

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::sse;
 
-/// Reads a turn while it is being sent to the caller. Of a stream it reads the calls but not the
-/// message, since a text can be long and is not needed here.
+/// Reads a turn while it is being sent to the caller. Of a stream it reads the calls, and the message
+/// only where it is asked to: a text can be long, and is mostly not needed here.
 pub(crate) enum TurnReader {
     Whole { body: Vec<u8>, limit: usize },
     Stream(Box<StreamReader>),
@@ -26,10 +26,11 @@ pub(crate) enum TurnReader {
 impl TurnReader {
     /// Creates a reader for a whole completion, or for a stream of events, of at most `limit` bytes
     /// each.
-    pub(crate) fn new(is_stream: bool, limit: usize) -> Self {
-        match is_stream {
-            true => Self::Stream(Box::new(StreamReader::of_calls(limit))),
-            false => Self::Whole {
+    pub(crate) fn new(is_stream: bool, limit: usize, with_text: bool) -> Self {
+        match (is_stream, with_text) {
+            (true, true) => Self::Stream(Box::new(StreamReader::new(limit))),
+            (true, false) => Self::Stream(Box::new(StreamReader::of_calls(limit))),
+            (false, _) => Self::Whole {
                 body: Vec::new(),
                 limit,
             },
@@ -265,7 +266,7 @@ mod tests {
     ];
 
     fn read(stream: &str, is_stream: bool) -> Option<Turn> {
-        let mut reader = TurnReader::new(is_stream, 1 << 20);
+        let mut reader = TurnReader::new(is_stream, 1 << 20, false);
         reader.take(stream.to_owned().into()).unwrap();
         reader.finish()
     }

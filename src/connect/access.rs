@@ -1,6 +1,6 @@
 //! The credential that a server is sent at this moment.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
@@ -21,6 +21,10 @@ pub(crate) trait Grants: Send + Sync {
 
     /// Returns `true` if there is one, fresh or not, for the server as its record is now.
     fn is_connected<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, bool>;
+
+    /// When the authorization ends for good; `None` if it is renewed without an operator, does not say
+    /// so, or is not there.
+    fn ends_at<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Option<SystemTime>>;
 
     /// Another one, after the server has refused `refused` with a 401.
     fn renewed<'a>(

@@ -13,7 +13,7 @@ use super::{
     pool::Pool,
     reason::inactive,
     session::{ExchangeSessions, Session},
-    watch::{Watch, note_failure},
+    watch::{Effect, Watch, note_failure},
 };
 use crate::{
     caller::CallerTokens,
@@ -184,7 +184,8 @@ impl Calls {
             tracing::warn!(server = %server.name, %reason, detail, "the server is left alone after failed calls");
             peer.set_list(None);
             self.pool.peers(server).set_detail(detail.map(Arc::from));
-            note_failure(self.watch.as_ref(), server, Stage::Call, &reason, detail).await;
+            let watch = self.watch.as_ref();
+            note_failure(watch, server, Stage::Call, &reason, detail, Effect::Refused).await;
         }
     }
 

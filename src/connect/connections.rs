@@ -2,7 +2,7 @@
 
 #[cfg(feature = "admin")]
 use std::time::Duration;
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use super::{
     access::Grants,
@@ -202,6 +202,12 @@ impl Connections {
         self.shared.credentials.are_there(server).await
     }
 
+    /// When the authorization of `server` ends, if an operator has to connect it again then: its
+    /// token has an end, and came without one to refresh it. `None` otherwise, and if it has none.
+    pub async fn authorization_ends_at(&self, server: &Server) -> Option<SystemTime> {
+        self.shared.credentials.end_at(server).await
+    }
+
     /// Running totals. Token refreshes include those for other users of the same `Authorizations`.
     pub fn counts(&self) -> ConnectionCounts {
         let (list_hits, list_misses) = self.shared.lists.hits();
@@ -267,6 +273,13 @@ impl Connections {
     async fn formed(&self, server: &Server, offers: &Arc<Offers>) -> Result<Arc<Offers>, Inactive> {
         let formed = offers.in_form(&server.name, self.form).await;
         formed.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))
+    }
+
+    /// Checks that callers of `server` are not refused here at this moment, as far as is known without
+    /// asking anyone.
+    #[cfg(feature = "admin")]
+    pub(crate) fn standing(&self, server: &Server) -> Result<(), Inactive> {
+        self.shared.pool.standing(server)
     }
 
     /// The servers that are in a pause after failures.

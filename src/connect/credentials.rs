@@ -1,6 +1,6 @@
 //! The credentials of all servers: one to begin with, and another after a refusal.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     access::{Access, Grants},
@@ -62,6 +62,14 @@ impl Credentials {
             (Auth::None | Auth::StaticHeaders(_) | Auth::TokenPassthrough(_), _) => true,
             (Auth::OAuth2(_), Some(grants)) => grants.is_connected(server).await,
             (Auth::OAuth2(_), None) | (Auth::Unreadable(_), _) => false,
+        }
+    }
+
+    /// When the authorization of `server` ends for good, if that is known.
+    pub(super) async fn end_at(&self, server: &Server) -> Option<SystemTime> {
+        match (&server.auth, &self.grants) {
+            (Auth::OAuth2(_), Some(grants)) => grants.ends_at(server).await,
+            _ => None,
         }
     }
 

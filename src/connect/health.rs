@@ -79,6 +79,12 @@ impl Health {
         self.failures >= FAILURES
     }
 
+    /// The last failure that still counts.
+    #[cfg(feature = "admin")]
+    pub(super) fn last(&self) -> Option<&Inactive> {
+        self.failure.as_ref().map(|(reason, ..)| reason)
+    }
+
     /// The time of the last failure that still counts.
     pub(super) fn failed_at(&self) -> Option<SystemTime> {
         self.failure.as_ref().map(|(_, _, at)| *at)

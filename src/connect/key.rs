@@ -79,6 +79,17 @@ impl KnownKey {
         self.key
     }
 
+    /// The key, if the record still leads to the same server with the same credential, as far as the
+    /// record tells.
+    #[cfg(feature = "admin")]
+    pub(super) fn reaches(&self, server: &Server) -> Option<PeerKey> {
+        let is_same = match &self.credential {
+            Credential::Grant(_) => matches!(server.auth, crate::registry::Auth::OAuth2(_)),
+            Credential::Headers(headers) => *headers == server.auth.headers(),
+        };
+        (is_same && self.is_at(server)).then_some(self.key)
+    }
+
     /// The key, if it is that of the same server with `access`.
     pub(super) fn of(&self, server: &Server, access: &Access) -> Option<PeerKey> {
         let is_same = match (&self.credential, &access.token) {
@@ -86,11 +97,11 @@ impl KnownKey {
             (Credential::Headers(headers), None) => *headers == access.headers,
             _ => false,
         };
-        let is_same = is_same
-            && self.url == server.url
-            && self.name == server.name
-            && self.transport == server.transport;
-        is_same.then_some(self.key)
+        (is_same && self.is_at(server)).then_some(self.key)
+    }
+
+    fn is_at(&self, server: &Server) -> bool {
+        self.url == server.url && self.name == server.name && self.transport == server.transport
     }
 }
 

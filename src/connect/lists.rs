@@ -17,14 +17,14 @@ use super::{
     peer::{CachedList, Peer},
     pool::Pool,
     reason::NotListed,
-    watch::{Watch, note_failure},
+    watch::{Effect, Watch, note_failure},
 };
 use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{self, ToolList},
     offer::{Instructions, Offers},
-    registry::Server,
+    registry::{Server, Stage},
 };
 
 /// The longest wait for the list of a server that said that its tools have changed; after it the old
@@ -65,10 +65,21 @@ impl Lists {
         server: &Server,
         tokens: &CallerTokens,
     ) -> Result<Arc<CachedList>, Inactive> {
-        let access = self.credentials.of(server, tokens).await?;
+        let access = match self.credentials.of(server, tokens).await {
+            Ok(access) => access,
+            Err(reason) => {
+                let failure = NotListed::unauthorized(reason, self.credentials.said(server));
+                self.unauthorized(server, &failure).await;
+                return Err(failure.reason);
+            }
+        };
         let peer = self.pool.peer(server, &access)?;
         peer.use_now();
         let is_own = access.payer.is_none();
+        if is_own && self.pool.peers(server).authorized() {
+            // Operators are told of it by the next listing.
+            peer.expire_list();
+        }
         let list = self.current(server, access, &peer).await?;
         if is_own {
             self.listeners.listen(&peer);
@@ -135,10 +146,11 @@ impl Lists {
                 Ok(access) => access,
                 Err(reason) => {
                     let failure = NotListed::unauthorized(reason, lists.credentials.said(&server));
-                    lists.note_failure(&server, &failure).await;
+                    lists.unauthorized(&server, &failure).await;
                     return Err(failure.reason);
                 }
             };
+            lists.pool.peers(&server).authorized();
             let peer = lists.pool.peer(&server, &access)?;
             lists.look(&server, &peer, access).await
         });
@@ -228,17 +240,36 @@ impl Lists {
             // What one caller's token meets is no news of the server.
             None => self.pool.peers(server).set_detail(detail.clone()),
         }
-        self.note_failure(server, failure).await;
+        // A server that does not answer one caller answers none; what it says to a token is the
+        // token's affair.
+        let is_callers = access.payer.is_some() && failure.stage != Stage::Connect;
+        let effect = match peer.list().is_some() || is_callers {
+            true => Effect::Counted,
+            false => Effect::Refused,
+        };
+        self.note_failure(server, failure, effect).await;
     }
 
-    async fn note_failure(&self, server: &Server, failure: &NotListed) {
+    /// Notes, once for a reason, that there is no credential for `server`.
+    async fn unauthorized(&self, server: &Server, failure: &NotListed) {
+        let is_news = || {
+            self.pool
+                .peers(server)
+                .unauthorized(server, &failure.reason)
+        };
+        if !failure.reason.is_callers() && is_news() {
+            self.note_failure(server, failure, Effect::Refused).await;
+        }
+    }
+
+    async fn note_failure(&self, server: &Server, failure: &NotListed, effect: Effect) {
         let NotListed {
             stage,
             reason,
             detail,
         } = failure;
         let detail = detail.as_deref();
-        note_failure(self.watch.as_ref(), server, *stage, reason, detail).await;
+        note_failure(self.watch.as_ref(), server, *stage, reason, detail, effect).await;
     }
 
     /// Lists a server's tools; once more with a renewed token if the first one was refused.

@@ -91,6 +91,18 @@ impl Peer {
         lock(&self.health)
     }
 
+    /// Checks that callers are not refused now: the last look failed, and nothing is left of those
+    /// before, or too many calls have failed.
+    #[cfg(feature = "admin")]
+    pub(super) fn standing(&self) -> Result<(), crate::Inactive> {
+        let has_list = self.list().is_some();
+        let health = self.health();
+        match health.last() {
+            Some(reason) if health.is_down() || !has_list => Err(reason.clone()),
+            _ => Ok(()),
+        }
+    }
+
     /// The list of tools, fresh or stale.
     pub(super) fn list(&self) -> Option<Arc<CachedList>> {
         let list = lock(&self.list).clone();

@@ -41,6 +41,9 @@ pub(super) struct Peers {
     state: Mutex<State>,
     /// The key of the credential of the server's own that was used last, of which there is one.
     last: Mutex<Option<KnownKey>>,
+    /// The version of the record for which there was no such credential when one was last asked for,
+    /// and the reason.
+    unauthorized: Mutex<Option<(u64, Inactive)>>,
     /// What an operator is told of the last failure with that credential.
     detail: Mutex<Option<Arc<str>>>,
     /// What the server said of changes of its tools.
@@ -87,6 +90,7 @@ impl Peers {
                 swept: Instant::now(),
             }),
             last: Mutex::default(),
+            unauthorized: Mutex::default(),
             detail: Mutex::default(),
             changes: Arc::default(),
             most: limits.peers,
@@ -100,7 +104,7 @@ impl Peers {
         if access.payer.is_some() {
             return PeerKey::new(server, access);
         }
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         if let Some(key) = last.as_ref().and_then(|last| last.of(server, access)) {
             return key;
         }
@@ -153,15 +157,48 @@ impl Peers {
         peer
     }
 
+    /// Notes that there is no credential of the server's own; returns `true` if that is news.
+    pub(super) fn unauthorized(&self, server: &Server, reason: &Inactive) -> bool {
+        let now = (server.version, reason.clone());
+        let mut known = lock(&self.unauthorized);
+        known.replace(now.clone()) != Some(now)
+    }
+
+    /// Notes that there is one; returns `true` if there was none.
+    pub(super) fn authorized(&self) -> bool {
+        lock(&self.unauthorized).take().is_some()
+    }
+
+    /// Checks that callers are not refused now, as far as is known without asking anyone.
+    #[cfg(feature = "admin")]
+    pub(super) fn standing(&self, server: &Server) -> Result<(), Inactive> {
+        match &*lock(&self.unauthorized) {
+            Some((version, reason)) if *version == server.version => return Err(reason.clone()),
+            _ => {}
+        }
+        let last = lock(&self.last);
+        let Some(key) = last.as_ref().and_then(|last| last.reaches(server)) else {
+            return Ok(());
+        };
+        drop(last);
+        let state = self.state();
+        let kept = state.kept.get(&(key, None)).map(|kept| &kept.item);
+        let Some(Item::Peer(peer)) = kept else {
+            return Ok(());
+        };
+        let peer = peer.clone();
+        drop(state);
+        peer.standing()
+    }
+
     /// What an operator is told of the last failure.
     pub(super) fn detail(&self) -> Option<Arc<str>> {
-        let detail = self.detail.lock();
-        detail.unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.detail).clone()
     }
 
     /// Replaces what an operator is told; `None` after a success.
     pub(super) fn set_detail(&self, detail: Option<Arc<str>>) {
-        *self.detail.lock().unwrap_or_else(PoisonError::into_inner) = detail;
+        *lock(&self.detail) = detail;
     }
 
     /// Remembers that nothing could be listed with a token.
@@ -276,8 +313,13 @@ impl Peers {
 
     /// Locks the state, for operations on maps and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
+}
+
+/// Locks a value for a moment, never across an await.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl State {

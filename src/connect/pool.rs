@@ -134,6 +134,14 @@ impl Pool {
         self.servers.get_with(key, new)
     }
 
+    /// Checks that callers of `server` are not refused now, as far as is known.
+    #[cfg(feature = "admin")]
+    pub(super) fn standing(&self, server: &Server) -> Result<(), Inactive> {
+        let key = (server.organization.clone(), server.id.clone());
+        let peers = self.servers.get(&key);
+        peers.map_or(Ok(()), |peers| peers.standing(server))
+    }
+
     /// The number of servers in use.
     pub(super) fn len(&self) -> u64 {
         self.servers.entry_count()

@@ -62,9 +62,10 @@ impl Watch {
     }
 
     /// Notes that `server` could not be used.
-    pub(super) async fn failed(&self, server: &Server, failure: Failure) {
-        let noted = self.note(server, |observation, _| {
-            observation.failed(server, failure.clone());
+    async fn failed(&self, server: &Server, failure: Failure, effect: Effect) {
+        let noted = self.note(server, |observation, _| match effect {
+            Effect::Refused => observation.refused(server, failure.clone()),
+            Effect::Counted => observation.failed(server, failure.clone()),
         });
         if let Err(error) = noted.await {
             log(server, &error);
@@ -108,6 +109,15 @@ fn log(server: &Server, error: &Error) {
     tracing::error!(server = %server.name, %error, source, "what was seen of the server is not kept");
 }
 
+/// What a failure means for callers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// They are refused, until the server was listed again.
+    Refused,
+    /// They go on with the tools that are known.
+    Counted,
+}
+
 /// Notes that `server` could not be used, unless it is a caller's token that was at fault: what
 /// one token is worth says nothing about the server.
 pub(super) async fn note_failure(
@@ -116,10 +126,11 @@ pub(super) async fn note_failure(
     stage: Stage,
     reason: &Inactive,
     detail: Option<&str>,
+    effect: Effect,
 ) {
     if let (Some(watch), false) = (watch, reason.is_callers()) {
         let mut failure = Failure::new(stage, reason.clone(), SystemTime::now());
         failure.detail = detail.map(ToOwned::to_owned);
-        watch.failed(server, failure).await;
+        watch.failed(server, failure, effect).await;
     }
 }

@@ -8,6 +8,7 @@
 //! | [`requests`] | call a proxy that has the layer: the member `mcp`, streaming, hand-back, the SDKs |
 //! | [`clients`] | get tools in curl, SDKs, llm, gptme, aider, Open WebUI, LibreChat, Continue: the lines to enter in each |
 //! | [`proxy`] | run the proxy that comes with the crate: every flag, setting and server member |
+//! | [`deploy`] | bring the proxy into production: systemd, images, environment, backups, alerts, upgrades |
 //! | [`operate`] | manage servers in a browser or over REST, and connect those with OAuth 2.0 |
 //! | [`observe`] | set up metrics, traces and the log, and read what each exchange did |
 //! | `database` | keep servers and credentials in SQLite or PostgreSQL (features `oauth` and an engine) |
@@ -24,6 +25,9 @@ pub mod clients {}
 
 #[doc = include_str!("proxy.md")]
 pub mod proxy {}
+
+#[doc = include_str!("deploy.md")]
+pub mod deploy {}
 
 #[doc = include_str!("operate.md")]
 pub mod operate {}

@@ -35,6 +35,8 @@ pub struct Tokens {
     pub expires_in: Option<Duration>,
     /// The scopes granted, if the server said so. `None` means those that were requested.
     pub scopes: Option<Scopes>,
+    /// The ID token, if the server is an OpenID provider and gave one. Nothing of it is checked.
+    pub id_token: Option<SecretString>,
 }
 
 /// Reads an answer of the token endpoint.
@@ -57,6 +59,8 @@ struct Answer {
     refresh_token: Option<String>,
     #[serde(default, deserialize_with = "tolerated::scopes")]
     scope: Option<Scopes>,
+    #[serde(default, deserialize_with = "tolerated::text")]
+    id_token: Option<String>,
 }
 
 impl Answer {
@@ -70,11 +74,14 @@ impl Answer {
             ));
         }
         let refresh_token = self.refresh_token.map(token).transpose()?;
+        // Not needed for what most tokens are for, so it is no reason to refuse those.
+        let id_token = self.id_token.and_then(|text| token(text).ok());
         Ok(Tokens {
             access_token: token(self.access_token)?,
             refresh_token,
             expires_in: self.expires_in,
             scopes: self.scope,
+            id_token,
         })
     }
 }

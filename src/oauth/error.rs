@@ -99,6 +99,18 @@ impl Error {
         Self::because(ErrorKind::Egress, text, source)
     }
 
+    /// The same error for somebody else, without its source.
+    #[cfg(feature = "admin")]
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            kind: self.kind,
+            text: self.text.clone(),
+            source: None,
+            said: self.said.clone(),
+            retry_after: self.retry_after,
+        }
+    }
+
     /// Replaces the kind.
     pub(super) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;

@@ -1,6 +1,9 @@
 //! Fuzz targets for answers of authorization servers, and of servers about them.
 
-use std::sync::LazyLock;
+use std::{
+    sync::LazyLock,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
 use secrecy::ExposeSecret;
@@ -11,6 +14,7 @@ use super::{
     answer::tokens as read_tokens,
     discover::{ResourceMetadata, is_of},
     metadata::Metadata,
+    openid::{Claims, Expected, Keys, Wrong},
     register::registered,
     tolerated::object,
 };
@@ -49,6 +53,24 @@ fn answer(data: &[u8]) -> Response<Vec<u8>> {
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     answer
+}
+
+/// Asserts that nobody signs in with a token that no key of the provider has signed. What stands before
+/// a line break is the list of keys.
+pub(crate) fn id_token(data: &[u8]) {
+    let (keys, token) = text(data).split_once('\n').unwrap_or_default();
+    let expected = Expected {
+        issuer: ISSUER,
+        client_id: "gateway",
+        nonce: Some("n"),
+        now: UNIX_EPOCH + Duration::from_secs(1_000_000),
+    };
+    match Claims::verify(token, &Keys::of_list(keys.as_bytes()), &expected) {
+        // The fuzzer has no key to sign with, and what it reads was signed for another issuer.
+        Ok(_) => panic!("a forged token"),
+        Err(Wrong::Token(error)) => told(&error),
+        Err(Wrong::Key) => {}
+    }
 }
 
 fn told(error: &Error) {

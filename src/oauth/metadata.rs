@@ -117,7 +117,7 @@ impl Metadata {
 }
 
 /// Returns a known client authentication method; unknown ones are passed over.
-fn method(name: &str) -> Option<TokenAuth> {
+pub(super) fn method(name: &str) -> Option<TokenAuth> {
     match name {
         "client_secret_basic" => Some(TokenAuth::ClientSecretBasic),
         "client_secret_post" => Some(TokenAuth::ClientSecretPost),

@@ -81,6 +81,9 @@ mod server;
 mod challenge;
 mod search;
 
+#[cfg(feature = "admin")]
+pub(crate) mod openid;
+
 mod http;
 mod said;
 

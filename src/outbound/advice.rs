@@ -7,6 +7,15 @@ use url::Url;
 
 use super::{Error, response::SendError};
 
+impl Error {
+    /// Why `url` is refused, and what an operator can do about it.
+    #[cfg(feature = "admin")]
+    pub(crate) fn advice_on(&self, url: &Url) -> String {
+        let advice = place(url).and_then(|place| refused(self, url, &place));
+        advice.unwrap_or_else(|| self.to_string())
+    }
+}
+
 impl SendError {
     /// What went wrong on the way to `url`, and what an operator can do about it; `None` if that is
     /// not known. Names the host, so it is not for callers.
@@ -23,9 +32,7 @@ impl SendError {
             return Some(format!("no address is known for the name {host}"));
         }
         match (self.is_connect(), self.io_kind()?) {
-            (true, io::ErrorKind::ConnectionRefused) => Some(format!(
-                "nothing listens at {place}: the connection is refused"
-            )),
+            (true, io::ErrorKind::ConnectionRefused) => Some(format!("nothing listens at {place}")),
             (true, io::ErrorKind::TimedOut) => Some(format!(
                 "{place} did not take the connection in time; a firewall may drop it"
             )),
@@ -54,7 +61,7 @@ fn refused(error: &Error, url: &Url, place: &str) -> Option<String> {
         _ => return None,
     };
     Some(format!(
-        "{why} is refused; if it is meant, allow it with --allow-egress {place}"
+        "{why} is refused; if it is intended, allow it with --allow-egress {place}"
     ))
 }
 

@@ -57,7 +57,7 @@ impl fmt::Display for Error {
             Self::Fragment => f.write_str("the URL must not have a fragment"),
             Self::Port => f.write_str("the URL must not have port 0"),
             Self::Host => f.write_str("the URL must have a host"),
-            Self::Denied => f.write_str("the egress rules do not allow this host's address; add it to them if it is meant to be reached"),
+            Self::Denied => f.write_str("the egress rules do not allow this host's address; add it to them if it is to be reached"),
             Self::NotPublic => f.write_str(
                 "a URL that was not entered by hand must be https and have a public address",
             ),

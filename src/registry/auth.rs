@@ -9,6 +9,10 @@ use super::{
     static_header::{StaticHeader, is_reserved},
 };
 
+/// The most headers of a server. Each request to it carries all of them, and few servers take more;
+/// a map of headers has no room for 32,769.
+const HEADERS: usize = 100;
+
 /// The credential that the gateway sends to a server with each request; default [`Auth::None`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
@@ -66,7 +70,7 @@ impl Auth {
     /// Creates [`Auth::StaticHeaders`] from names and values.
     ///
     /// # Errors
-    /// Those of [`StaticHeader::new`], an empty list, and a name given twice.
+    /// Those of [`StaticHeader::new`], an empty list, more than 100 headers, and a name given twice.
     pub fn static_headers<N, V>(headers: impl IntoIterator<Item = (N, V)>) -> Result<Self, Error>
     where
         N: AsRef<str>,
@@ -76,9 +80,7 @@ impl Auth {
             .into_iter()
             .map(|(name, value)| StaticHeader::new(name.as_ref(), value))
             .collect::<Result<Vec<_>, _>>()?;
-        if headers.is_empty() {
-            return Err(Error::invalid("auth.headers", "name at least one header"));
-        }
+        check_count(headers.len())?;
         for (index, header) in headers.iter().enumerate() {
             if headers[..index]
                 .iter()
@@ -131,6 +133,18 @@ impl Auth {
                 HeaderMap::new()
             }
         }
+    }
+}
+
+/// Checks the number of the headers of a server.
+pub(in crate::registry) fn check_count(headers: usize) -> Result<(), Error> {
+    match headers {
+        0 => Err(Error::invalid("auth.headers", "name at least one header")),
+        1..=HEADERS => Ok(()),
+        _ => Err(Error::invalid(
+            "auth.headers",
+            format!("name at most {HEADERS} headers"),
+        )),
     }
 }
 

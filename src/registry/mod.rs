@@ -8,8 +8,12 @@
 //! | [`CredentialStore`] | OAuth tokens | [`MemoryCredentialStore`] | `SqlRegistry` |
 //! | [`ExchangeStore`] | what later requests need of exchanges | [`MemoryExchanges`] | `SqlRegistry` |
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
+//! | [`OverviewStore`](overview::OverviewStore) | figures of exchanges over time | [`MemoryOverview`](overview::MemoryOverview) | `SqlRegistry` |
 //! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
+//! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
+//! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
+//! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
 //! `Overlay` (feature `file`) lays such a file over a store; `SqlRegistry` (features `sqlite`,
@@ -29,6 +33,13 @@
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
+mod api_key;
+mod api_key_memory;
+mod api_key_store;
+mod api_keys;
+mod audit_entry;
+mod audit_memory;
+mod audit_store;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -70,8 +81,11 @@ mod model_store;
 mod oauth2;
 mod observation;
 mod observation_store;
+mod operator_session;
+mod operator_session_memory;
 #[cfg(feature = "file")]
 mod overlay;
+pub mod overview;
 mod pins;
 mod projects;
 mod server;
@@ -93,6 +107,13 @@ pub(crate) use self::file::fuzz;
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub(crate) use self::timeout::Timeout;
 pub use self::{
+    api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
+    api_key_memory::MemoryApiKeys,
+    api_key_store::{API_KEYS, ApiKeyStore},
+    api_keys::ApiKeys,
+    audit_entry::{AuditEntry, AuditId, InvalidAuditId},
+    audit_memory::MemoryAudit,
+    audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
@@ -114,6 +135,8 @@ pub use self::{
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,
+    operator_session::{OperatorSession, OperatorSessionStore},
+    operator_session_memory::MemoryOperatorSessions,
     pins::{Gate, Pins, ToolState},
     projects::Projects,
     server::{DRAFT_LIFE, Server, Source},
@@ -125,6 +148,11 @@ pub use self::{
     tool_selection::{SelectedTool, ToolPolicy, ToolSelection},
     trace_memory::MemoryTraces,
     trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
+};
+#[cfg(feature = "admin")]
+pub(crate) use self::{
+    api_key::{NO_NAME, is_name},
+    static_header::is_reserved_header,
 };
 #[cfg(feature = "file")]
 pub use self::{

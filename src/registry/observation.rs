@@ -50,7 +50,8 @@ pub struct Observation {
     /// The version of the server's record at the last observation. Failures of another version say
     /// nothing about this one.
     pub record_version: u64,
-    /// The number of failures in a row; 0 after a success.
+    /// The number of failures in a row; 0 after a success. One for which callers are refused counts
+    /// as three.
     pub failures: u32,
     /// The time of the first of these failures; `None` after a success.
     pub failing_since: Option<SystemTime>,
@@ -215,6 +216,14 @@ impl Observation {
         }
         self.failures = self.failures.saturating_add(1);
         self.last_failure = Some(failure);
+    }
+
+    /// Records a failure because of which callers are refused: it counts as three, so that the
+    /// server is unreachable at once, also where its tools are known. Those who list tools and still
+    /// have a list of them record a failure that [failed](Self::failed) alone.
+    pub fn refused(&mut self, server: &Server, failure: Failure) {
+        self.failed(server, failure);
+        self.failures = self.failures.max(FAILURES);
     }
 
     /// Accepts tools with the fingerprints that an operator reviewed; `None` accepts that a tool

@@ -152,12 +152,37 @@ impl Overlay {
         store: impl Store,
         models: impl ModelStore,
     ) -> Result<Self, FileError> {
+        Self::parse_for(text, env, store, models, SchemaDialect::default()).await
+    }
+
+    /// Like [`parse_with`](Self::parse_with), for an upstream that reads tools in `dialect`.
+    ///
+    /// # Errors
+    /// Those of [`parse_with`](Self::parse_with), and [`FileError::Name`].
+    pub async fn parse_for(
+        text: &str,
+        env: impl Fn(&str) -> Option<String>,
+        store: impl Store,
+        models: impl ModelStore,
+        dialect: SchemaDialect,
+    ) -> Result<Self, FileError> {
         let file = FileRegistry::parse(text, env)?;
         let store: Arc<dyn Store> = Arc::new(store);
         let models: Arc<dyn ModelStore> = Arc::new(models);
-        check(&*store, &file.state()).await?;
-        check_models(&*models, &file.models()).await?;
+        guard(store.clone(), models.clone(), dialect)(file.state()).await?;
         Ok(Self::over(file, store, models))
+    }
+
+    /// Reads the file at once, as [`FileRegistry::reload`] does; what it declares is held against the
+    /// stores as at any change.
+    ///
+    /// # Errors
+    /// Those of [`open_with`](Self::open_with); the last good state stays in force.
+    ///
+    /// # Cancellation
+    /// The file is read all the same.
+    pub async fn reload(&self) -> Result<(), FileError> {
+        self.file.reload().await
     }
 
     fn over(file: FileRegistry, store: Arc<dyn Store>, models: Arc<dyn ModelStore>) -> Self {

@@ -107,15 +107,18 @@ impl Server {
     /// [`Error::Invalid`] for a name that is not a slug, and for a URL that is not absolute with
     /// the scheme `http` or `https`, or that contains a user, a password or a fragment.
     pub fn new(name: &str, url: &str) -> Result<Self, Error> {
-        Ok(Self {
+        Ok(Self::of(parse_name(name)?, parse_url(url)?))
+    }
+
+    /// The server of this name at this URL, which have been checked.
+    pub(super) fn of(name: ServerName, url: Url) -> Self {
+        Self {
             id: ServerId::random(),
             organization: "default".into(),
-            name: name
-                .parse()
-                .map_err(|e| Error::invalid("name", format!("{e}")))?,
+            name,
             display_name: None,
             description: None,
-            url: parse_url(url)?,
+            url,
             transport: Transport::default(),
             projects: Projects::All,
             auth: Auth::None,
@@ -134,7 +137,7 @@ impl Server {
             created_at: None,
             updated_at: None,
             version: 1,
-        })
+        }
     }
 
     /// The name for people: the display name, or else the slug.
@@ -299,7 +302,14 @@ pub(crate) fn is_call_time(time: Duration) -> bool {
     time.subsec_nanos() == 0 && (1..=86_400).contains(&time.as_secs())
 }
 
-fn parse_url(text: &str) -> Result<Url, Error> {
+/// Reads a server's name.
+pub(super) fn parse_name(text: &str) -> Result<ServerName, Error> {
+    text.parse()
+        .map_err(|error| Error::invalid("name", format!("{error}")))
+}
+
+/// Reads a server's URL.
+pub(super) fn parse_url(text: &str) -> Result<Url, Error> {
     let url: Url = text
         .parse()
         .map_err(|_| Error::invalid("url", "not an absolute URL"))?;

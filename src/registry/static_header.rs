@@ -112,6 +112,12 @@ impl StaticHeader {
     }
 }
 
+/// Returns `true` for the name of such a header, in any case.
+#[cfg(feature = "admin")]
+pub(crate) fn is_reserved_header(name: &str) -> bool {
+    name.parse().is_ok_and(|name| is_reserved(&name))
+}
+
 /// Returns `true` if the connection (RFC 9110 section 7.6.1, RFC 9112 section 6), MCP or the trace
 /// sets this header.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {

@@ -1,6 +1,12 @@
 //! The tools of a server that are offered to models.
 
+use std::collections::HashSet;
+
 use super::error::Error;
+
+/// The most tools of a selection: each list of a server is held against all of them, and no model is
+/// given as many.
+const TOOLS: usize = 4096;
 
 /// The tools of a server that are offered to models; default all.
 ///
@@ -31,22 +37,29 @@ impl ToolSelection {
     /// Creates [`ToolSelection::Only`] from these tools.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an empty list and a name given twice.
+    /// [`Error::Invalid`] for an empty list, more than 4,096 tools, and a name given twice.
     pub fn only<T: Into<SelectedTool>>(tools: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        let tools: Vec<SelectedTool> = tools.into_iter().map(Into::into).collect();
+        // One more than there may be shows that there are too many.
+        let tools = tools.into_iter().take(TOOLS + 1).map(Into::into);
+        let tools: Vec<SelectedTool> = tools.collect();
         if tools.is_empty() {
             return Err(Error::invalid(
                 "tools",
                 "name at least one tool, or \"all\"",
             ));
         }
-        for (index, tool) in tools.iter().enumerate() {
-            if tools[..index].iter().any(|other| other.name == tool.name) {
-                return Err(Error::invalid(
-                    "tools",
-                    format!("{:?} is given twice", tool.name),
-                ));
-            }
+        if tools.len() > TOOLS {
+            return Err(Error::invalid(
+                "tools",
+                format!("select at most {TOOLS} tools, or \"all\""),
+            ));
+        }
+        let mut seen = HashSet::with_capacity(tools.len());
+        if let Some(twice) = tools.iter().find(|tool| !seen.insert(&*tool.name)) {
+            return Err(Error::invalid(
+                "tools",
+                format!("{:?} is given twice", twice.name),
+            ));
         }
         Ok(Self::Only(tools))
     }
@@ -103,4 +116,25 @@ pub enum ToolPolicy {
     Auto,
     /// The turn is returned to the caller, who approves the call by resuming the conversation.
     AskFirst,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_that_is_given_twice_is_refused_by_its_name() {
+        let twice = ToolSelection::only(["a", "b", "a"]).unwrap_err();
+        assert!(
+            twice.to_string().contains("\"a\" is given twice"),
+            "{twice}"
+        );
+    }
+
+    /// As many as a body has room for took minutes while each was compared with all others.
+    #[test]
+    fn tools_by_the_thousand_are_refused() {
+        let refused = ToolSelection::only((0..130_000).map(|n| format!("{n:05}")));
+        assert!(refused.unwrap_err().to_string().contains("at most"));
+    }
 }

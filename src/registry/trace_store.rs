@@ -1,6 +1,6 @@
 //! Storage for the records of exchanges.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{error::Error, future::BoxFuture};
 use crate::trace::{Trace, TraceId, TraceSink};
@@ -61,8 +61,8 @@ impl<S: TraceStore + ?Sized> TraceStore for Arc<S> {
     }
 }
 
-/// A filter for lists of exchanges; the default matches all. Conditions are combined with "and",
-/// and compare whole names.
+/// A filter for lists of exchanges; the default matches all. Conditions are combined with "and";
+/// names are compared as a whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceFilter {
@@ -74,11 +74,21 @@ pub struct TraceFilter {
     pub model: Option<String>,
     /// Only exchanges with this outcome, by its [word](crate::trace::Outcome::as_str).
     pub outcome: Option<String>,
+    /// Only exchanges in which a tool call failed.
+    pub failed_tools: bool,
+    /// Only exchanges that began at this time or later, to the millisecond.
+    pub from: Option<SystemTime>,
+    /// Only exchanges that began before this time, to the millisecond.
+    pub to: Option<SystemTime>,
+    /// Only exchanges with this text in a name or an id, without regard to case: the exchange's own
+    /// id, its model and servers, and the tools and ids of its calls. Names and ids beyond 8 KiB are
+    /// not looked at.
+    pub text: Option<String>,
 }
 
 impl TraceFilter {
-    /// Returns `true` if `trace` matches all conditions. A store that filters by itself has to
-    /// agree with this.
+    /// Returns `true` if `trace` matches all conditions; it needs its steps. A store that filters by
+    /// itself has to agree with this.
     pub fn matches(&self, trace: &Trace) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == found
@@ -88,6 +98,28 @@ impl TraceFilter {
             && is(&self.model, trace.model.as_deref())
             && is(&self.outcome, Some(trace.outcome.as_str()))
             && server.is_none_or(|server| trace.servers.contains(server))
+            && (!self.failed_tools || trace.failed_calls > 0)
+            && self.first().is_none_or(|first| trace.id >= first)
+            && self.end().is_none_or(|end| trace.id < end)
+            && self
+                .wanted_text()
+                .is_none_or(|text| trace.search_text().contains(&*text))
+    }
+
+    /// The least id that is not before the time that is asked for.
+    pub(super) fn first(&self) -> Option<TraceId> {
+        self.from.map(TraceId::first_of)
+    }
+
+    /// The least id that is not before the end of the time that is asked for.
+    pub(super) fn end(&self) -> Option<TraceId> {
+        self.to.map(TraceId::first_of)
+    }
+
+    /// The text that is looked for, in lower case.
+    pub(super) fn wanted_text(&self) -> Option<String> {
+        let text = self.text.as_deref().map(str::to_lowercase);
+        text.filter(|text| !text.is_empty())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Prefixes of services' keys.
-const PREFIXES: [&str; 49] = [
+const PREFIXES: [&str; 50] = [
     "sk_live_",
     "sk_test_",
     "pk_live_",
@@ -45,6 +45,7 @@ const PREFIXES: [&str; 49] = [
     "shpat_",
     "dop_v1_",
     "lin_api_",
+    "mcpk_",
     "secret_",
     "ntn_",
     "figd_",

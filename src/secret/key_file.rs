@@ -25,7 +25,8 @@ const HEADER: &str = "\
 /// A file with keys as [`KeyRing::parse`] reads them.
 ///
 /// It must be a regular file (or a link to one) of at most 64 KiB that, on Unix, only its owner may
-/// read or write. A change is written to `FILE.new`, which then replaces the file, so that there is
+/// read or write; on Linux a group of this process may read it, too, as with secrets that Kubernetes
+/// mounts for an `fsGroup`. A change is written to `FILE.new`, which then replaces the file, so that there is
 /// a complete one at any time, even after a crash. While `FILE.new` exists, other changes are
 /// refused: two at once could lose a key, and all that it seals. A crash leaves `FILE.new` behind,
 /// and the next error names it.
@@ -298,7 +299,7 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_others_may_touch_is_refused() {
         let directory = Directory::new();
-        for mode in [0o644, 0o640, 0o620, 0o601, 0o606, 0o777] {
+        for mode in [0o644, 0o660, 0o620, 0o650, 0o601, 0o606, 0o777] {
             let file = directory.with(key(), mode);
             let shown =
                 format!("its mode {mode:04o} gives others access to the keys; run chmod 600 on it");
@@ -306,6 +307,24 @@ mod tests {
             assert!(file.add().is_err());
         }
         assert_eq!(directory.names(), ["keys"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_file_that_a_group_of_the_process_may_read_loads_and_no_other_groups() {
+        use std::os::unix::fs::{MetadataExt, chown};
+
+        let directory = Directory::new();
+        for mode in [0o640, 0o440] {
+            let file = directory.with(key(), mode);
+            assert!(file.load().await.is_ok(), "{mode:o}");
+            let own = fs::metadata(&file.0).unwrap().gid();
+            // Only the superuser may give a file to a group that is not its own.
+            if chown(&file.0, None, Some(own + 54_321)).is_ok() {
+                assert!(fault(&file).await.starts_with("its mode 0"), "{mode:o}");
+            }
+            fs::remove_file(&file.0).unwrap();
+        }
     }
 
     #[tokio::test]

@@ -49,6 +49,8 @@ mod key;
 mod key_file;
 mod key_id;
 mod key_ring;
+#[cfg(unix)]
+mod own_group;
 mod private_file;
 mod replacement;
 mod seal;

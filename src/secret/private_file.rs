@@ -1,4 +1,4 @@
-//! Files that only their owner may read.
+//! Files that only their owner may read, or a group of this process.
 
 use std::{
     fs::{self, File, Metadata},
@@ -7,6 +7,9 @@ use std::{
 };
 
 use zeroize::Zeroizing;
+
+#[cfg(unix)]
+use super::own_group;
 
 /// A reason not to read such a file.
 #[derive(Debug)]
@@ -45,10 +48,16 @@ fn check(metadata: &Metadata) -> Result<(), FileFault> {
     }
     #[cfg(unix)]
     {
-        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
         let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
+        // Files of mounted secrets belong to the superuser and to a group of the process, which may read
+        // them. Where they have an ACL, as credentials of systemd, its mask is shown as what the group
+        // may do; the group is then the superuser's, in which there is nobody else.
+        let is_of_root = (metadata.uid(), metadata.gid()) == (0, 0);
+        let is_shared = || is_of_root || own_group::is(metadata.gid());
+        let is_ours = mode & 0o077 == 0 || mode & 0o037 == 0 && is_shared();
+        if !is_ours {
             return Err(FileFault::Permissions { mode });
         }
     }

@@ -66,6 +66,8 @@ mod repeat;
 mod resolve;
 mod resume;
 mod running;
+#[cfg(feature = "admin")]
+mod single;
 mod store;
 mod unfinished;
 mod upstream;
@@ -77,8 +79,6 @@ use std::{pin::pin, sync::Arc};
 
 use tracing::Instrument;
 
-#[cfg(feature = "admin")]
-pub(crate) use self::explain::{Explanation, explain};
 use self::{
     delivery::{
         Delivery, Reading, Reply,
@@ -108,6 +108,11 @@ pub(crate) use self::{
     running::Running,
     upstream::Upstream,
     ways::{ByModel, OptInHeaders},
+};
+#[cfg(feature = "admin")]
+pub(crate) use self::{
+    explain::{Explanation, explain},
+    single::{SingleCall, SingleResult, call as call_single},
 };
 use crate::{
     body::McpBody,
@@ -209,7 +214,8 @@ async fn run_once(
     let recorded = |request: &ChatRequest, refusal: &Refusal| {
         // What goes on without its default is none that was refused.
         if by_model.default.is_none() {
-            Record::begin(&gateway, whose, request, []).refuse(refusal);
+            let model = request.model.as_deref();
+            Record::begin(&gateway, whose, caller.recorded_as, model, []).refuse(refusal);
         }
         refuse(refusal)
     };
@@ -228,7 +234,9 @@ async fn run_once(
         Err(refusal) => return Ok(recorded(&request, &refusal)),
     };
     let servers = options.servers.iter().map(|wanted| &*wanted.name);
-    let record = Record::begin(&gateway, whose, &request, servers);
+    let model = request.model.as_deref();
+    let record = Record::begin(&gateway, whose, caller.recorded_as, model, servers);
+    record.prompted(&request);
     let asked = ways::asked(&request, &headers, &by_model);
     let prepared = Prepared {
         gateway,

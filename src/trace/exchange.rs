@@ -49,6 +49,15 @@ pub struct Trace {
     pub rounds: u64,
     /// The number of calls that were executed, in all batches together.
     pub calls: u64,
+    /// The number of calls that failed: the model got an error in the place of a result.
+    pub failed_calls: u64,
+    /// The tools that were called, by their own names and each once, in the order of their first
+    /// calls; at most 32.
+    pub tools: Vec<String>,
+    /// The servers of these tools, each once and in the same order.
+    pub called: Vec<String>,
+    /// The message of the refusal, if the request was refused.
+    pub refusal: Option<String>,
     /// The reason why the loop stopped, as in the receipt; `None` if there was no loop, or it was
     /// interrupted.
     pub stopped_by: Option<StoppedBy>,
@@ -79,6 +88,10 @@ impl Trace {
             duration: Duration::ZERO,
             rounds: 0,
             calls: 0,
+            failed_calls: 0,
+            tools: Vec::new(),
+            called: Vec::new(),
+            refusal: None,
             stopped_by: None,
             outcome,
             usage: None,
@@ -114,11 +127,25 @@ impl Trace {
             duration: self.duration,
             rounds: self.rounds,
             calls: self.calls,
+            failed_calls: self.failed_calls,
+            tools: self.tools.clone(),
+            called: self.called.clone(),
+            refusal: self.refusal.clone(),
             stopped_by: self.stopped_by,
             outcome: self.outcome,
             usage: self.usage.clone(),
             steps: Steps::Built(Vec::new()),
         }
+    }
+
+    /// A copy without arguments, results and other texts of callers, models and servers, for people who
+    /// may see what happened and not what it was about. Names, times, sizes, outcomes and messages of
+    /// refusals stay.
+    #[must_use]
+    pub fn without_payloads(&self) -> Self {
+        let mut steps = self.steps.get().into_owned();
+        steps.iter_mut().for_each(Step::drop_payloads);
+        self.without_steps().with_steps(steps)
     }
 
     /// Returns `true` if its steps can be built in less than a millisecond.
@@ -130,9 +157,11 @@ impl Trace {
 
     /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
-        let servers = self.servers.iter().map(|server| server.len() + 24);
+        let names = [&self.servers, &self.tools, &self.called];
+        let names = names.into_iter().flatten().map(|name| name.len() + 24);
         let usage = self.usage.as_ref().map_or(0, members);
-        size_of::<Self>() + usage + servers.sum::<usize>() + self.steps.size()
+        let refusal = self.refusal.as_ref().map_or(0, String::len);
+        size_of::<Self>() + usage + refusal + names.sum::<usize>() + self.steps.size()
     }
 }
 

@@ -44,6 +44,12 @@ impl TraceId {
     }
 }
 
+/// In the extensions of a request of ours: the id that its exchange is recorded under, so that whoever
+/// sends it knows where to look.
+#[cfg(feature = "admin")]
+#[derive(Clone, Copy)]
+pub(crate) struct RecordedAs(pub(crate) TraceId);
+
 /// Draws 80 random bits. The system is asked for the bits of many ids at once, since each request
 /// costs more than the rest of an id.
 fn random() -> u128 {

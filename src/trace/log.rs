@@ -29,6 +29,8 @@ const FEW: usize = 4;
 #[derive(Clone, Default)]
 pub(crate) struct TraceLog {
     pub(super) payloads: Payloads,
+    /// How much is kept of answers.
+    pub(super) content: Payloads,
     texts: String,
     facts: Vec<Fact<TextRange>>,
     /// The part of the texts that is arguments and results, in bytes.
@@ -62,6 +64,7 @@ pub(crate) struct TurnFact<T> {
     pub(crate) output_tokens: Option<u64>,
     pub(crate) status: Option<u16>,
     pub(crate) failure: Option<Outcome>,
+    pub(crate) answer: Option<Payload<T>>,
 }
 
 /// A tool call; the fields are those of [`CallStep`](super::CallStep).
@@ -97,17 +100,20 @@ impl<'a> From<&'a str> for Payload<&'a str> {
 }
 
 impl TraceLog {
-    pub(crate) fn new(payloads: Payloads) -> Self {
+    /// Creates a log with this much of arguments and results, and of answers.
+    pub(crate) fn new(payloads: Payloads, content: Payloads) -> Self {
         Self {
             payloads,
+            content,
             texts: String::with_capacity(TEXTS),
             facts: Vec::with_capacity(FEW),
             payload_bytes: 0,
         }
     }
 
-    pub(crate) fn add_turn(&mut self, turn: TurnFact<&str>) {
+    pub(crate) fn add_turn(&mut self, mut turn: TurnFact<&str>) {
         if self.has_room() {
+            turn.answer = self.payload(turn.answer, self.content);
             let turn = turn.map(|text| self.text(text));
             self.facts.push(Fact::Turn(turn));
         }
@@ -115,8 +121,8 @@ impl TraceLog {
 
     pub(crate) fn add_call(&mut self, mut call: CallFact<&str>) {
         if self.has_room() {
-            call.arguments = self.payload(call.arguments);
-            call.result = self.payload(call.result);
+            call.arguments = self.payload(call.arguments, self.payloads);
+            call.result = self.payload(call.result, self.payloads);
             let call = call.map(|text| self.text(text));
             self.facts.push(Fact::Call(call));
         }
@@ -167,9 +173,13 @@ impl TraceLog {
     }
 
     /// The part of a payload that is logged, as long as there is room.
-    fn payload<'a>(&mut self, payload: Option<Payload<&'a str>>) -> Option<Payload<&'a str>> {
+    fn payload<'a>(
+        &mut self,
+        payload: Option<Payload<&'a str>>,
+        kept: Payloads,
+    ) -> Option<Payload<&'a str>> {
         let mut payload = payload.filter(|_| self.payload_bytes < PAYLOADS)?;
-        payload.text = self.payloads.logged(payload.text)?;
+        payload.text = kept.logged(payload.text)?;
         self.payload_bytes += payload.text.len();
         Some(payload)
     }
@@ -191,6 +201,7 @@ impl<T: Copy> TurnFact<T> {
             output_tokens: self.output_tokens,
             status: self.status,
             failure: self.failure,
+            answer: self.answer.map(|answer| answer.map(&mut text)),
         }
     }
 }

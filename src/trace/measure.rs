@@ -1,4 +1,4 @@
-//! Measures for metrics, taken of a record without building its steps.
+//! Measures for metrics and the overview, taken of a record without building its steps.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use super::{exchange::Trace, log::Fact, outcome::CallOutcome, step::Step, steps:
 /// A turn or a tool call, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Measure<'a> {
-    Turn {
-        is_failed: bool,
-        duration: Duration,
-    },
+    #[cfg_attr(
+        not(feature = "admin"),
+        allow(dead_code, reason = "turns are of interest to metrics alone")
+    )]
+    Turn { is_failed: bool, duration: Duration },
     Call {
         /// The server; empty, like `tool`, for a tool that no server offers.
         server: &'a str,
@@ -80,7 +81,7 @@ mod tests {
             start: Duration::ZERO,
             duration: Duration::from_millis(7),
         };
-        let mut log = TraceLog::new(Payloads::Redacted);
+        let mut log = TraceLog::new(Payloads::Redacted, Payloads::Off);
         for (status, failure) in [
             (Some(200), None),
             (Some(429), None),
@@ -95,6 +96,7 @@ mod tests {
                 output_tokens: None,
                 status,
                 failure,
+                answer: None,
             });
         }
         for (tool, outcome) in [

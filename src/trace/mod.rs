@@ -13,12 +13,13 @@
 //! |---|---|
 //! | `chat {model}` | `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.response.model`, `gen_ai.response.finish_reasons`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`, `http.response.status_code`, `error.type`, `mcp_layer.turn` |
 //! | `execute_tool {server}__{tool}` | `gen_ai.operation.name`, `gen_ai.tool.name`, `gen_ai.tool.call.id`, `gen_ai.tool.call.arguments`, `gen_ai.tool.call.result`, `mcp.method.name`, `error.type`, `mcp_layer.server`, `mcp_layer.tool`, `mcp_layer.round`, `mcp_layer.outcome`, `mcp_layer.result_bytes`, `mcp_layer.truncated` |
+//! | `prompt` | `gen_ai.input.messages`, `mcp_layer.prompt_bytes`; only where an operator has it kept, and so `gen_ai.output.messages` of `chat` |
 //! | `list_tools {server}` | `mcp.method.name`, `mcp_layer.server`, `error.type`, `error.message`; only where it took time or failed |
-//! | `refuse` | `error.type`, which is the code that the caller got, `error.message`, `http.response.status_code` |
+//! | `refuse` | `error.type`, which is the code that the caller got, `error.message`, `http.response.status_code`, `mcp_layer.param` |
 //!
 //! ```text
 //!   the loop ──▶ log.rs: facts, as they happen ──▶ steps.rs: steps, masked ──▶ spans.rs, pages
-//!                                              └─▶ measure.rs: counted, nothing built
+//!                                              └─▶ measure.rs: counted, nothing built ──▶ summary.rs
 //! ```
 
 mod exchange;
@@ -26,7 +27,6 @@ mod exchange;
 pub(crate) mod fuzz;
 mod id;
 mod log;
-#[cfg(feature = "admin")]
 mod measure;
 mod millis;
 mod outcome;
@@ -36,8 +36,10 @@ mod sink;
 mod spans;
 mod step;
 mod steps;
+mod summary;
 
 #[cfg(feature = "admin")]
+pub(crate) use self::id::RecordedAs;
 pub(crate) use self::measure::Measure;
 pub use self::{
     exchange::Trace,
@@ -47,7 +49,8 @@ pub use self::{
     sink::TraceSink,
     spans::Span,
     step::{
-        CallStep, InstructionsStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep,
+        CallStep, InstructionsStep, ListingStep, OmissionStep, PromptStep, RefusalStep, Step,
+        Timing, TurnStep,
     },
 };
 pub(crate) use self::{

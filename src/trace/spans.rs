@@ -10,7 +10,8 @@ use super::{
     millis,
     outcome::Outcome,
     step::{
-        CallStep, InstructionsStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep,
+        CallStep, InstructionsStep, ListingStep, OmissionStep, PromptStep, RefusalStep, Step,
+        Timing, TurnStep,
     },
 };
 
@@ -20,7 +21,7 @@ use super::{
 #[non_exhaustive]
 pub struct Span {
     /// The name: `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}`,
-    /// `instruct {server}` or `refuse`.
+    /// `instruct {server}`, `prompt` or `refuse`.
     pub name: String,
     /// The time from the beginning of the exchange; in JSON, milliseconds.
     #[serde(rename = "start_ms", with = "millis")]
@@ -48,6 +49,7 @@ impl Span {
     fn of(step: &Step, model: Option<&str>) -> Self {
         match step {
             Step::Turn(turn) => Self::of_turn(turn, model),
+            Step::Prompt(prompt) => Self::of_prompt(prompt),
             Step::Call(call) => Self::of_call(call),
             Step::Listing(listing) => Self::of_listing(listing),
             Step::Instructions(given) => Self::of_instructions(given),
@@ -75,6 +77,14 @@ impl Span {
             span.set("error.type", status.to_string());
         }
         span.set("mcp_layer.turn", turn.number);
+        span.set_some("gen_ai.output.messages", turn.answer.as_deref());
+        span
+    }
+
+    fn of_prompt(prompt: &PromptStep) -> Self {
+        let mut span = Self::new("prompt".to_owned(), prompt.timing);
+        span.set("mcp_layer.prompt_bytes", prompt.bytes);
+        span.set_some("gen_ai.input.messages", prompt.text.as_deref());
         span
     }
 
@@ -134,6 +144,7 @@ impl Span {
         span.set("error.type", &*refusal.code);
         span.set("error.message", &*refusal.message);
         span.set("http.response.status_code", refusal.status);
+        span.set_some("mcp_layer.param", refusal.param.as_deref());
         span
     }
 

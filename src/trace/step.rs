@@ -19,6 +19,8 @@ use super::{
 pub enum Step {
     /// A call of the model.
     Turn(TurnStep),
+    /// The messages that the caller sent, where the operator has them kept.
+    Prompt(PromptStep),
     /// A tool call that the model requested, whether or not it was executed here.
     Call(CallStep),
     /// A listing of a server's tools that took time or failed; one from the cache is no step.
@@ -71,6 +73,25 @@ pub struct TurnStep {
     /// The outcome of the exchange, if it ended during this turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Outcome>,
+    /// The text of the answer, where the operator has it kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+}
+
+/// The messages that the caller sent.
+///
+/// There is one where an operator has [switched that on](crate::McpLayer::with_trace_content).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct PromptStep {
+    /// The time of the arrival.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The size of all messages in bytes.
+    pub bytes: u64,
+    /// The last of them, as JSON; what was left out is announced. `None` if it was dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
 
 /// A tool call that the model requested.
@@ -173,6 +194,9 @@ pub struct RefusalStep {
     pub message: String,
     /// The HTTP status that the caller got.
     pub status: u16,
+    /// The member of the request that is at fault, such as `mcp.servers[1]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub param: Option<String>,
 }
 
 impl Step {
@@ -180,6 +204,7 @@ impl Step {
     pub fn timing(&self) -> Timing {
         match self {
             Self::Turn(turn) => turn.timing,
+            Self::Prompt(prompt) => prompt.timing,
             Self::Call(call) => call.timing,
             Self::Listing(listing) => listing.timing,
             Self::Instructions(instructions) => instructions.timing,
@@ -188,11 +213,23 @@ impl Step {
         }
     }
 
+    /// Drops the texts of callers, models and servers.
+    pub(crate) fn drop_payloads(&mut self) {
+        match self {
+            Self::Turn(turn) => turn.answer = None,
+            Self::Prompt(prompt) => prompt.text = None,
+            Self::Call(call) => (call.arguments, call.result) = (None, None),
+            Self::Instructions(given) => given.text = None,
+            Self::Listing(_) | Self::Omission(_) | Self::Refusal(_) => {}
+        }
+    }
+
     /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let texts = match self {
-            Self::Turn(turn) => len(&turn.model) + len(&turn.finish_reason),
+            Self::Turn(turn) => len(&turn.model) + len(&turn.finish_reason) + len(&turn.answer),
+            Self::Prompt(prompt) => len(&prompt.text),
             Self::Call(call) => {
                 let named = call.id.len() + call.name.len() + len(&call.server) + len(&call.tool);
                 named + len(&call.arguments) + len(&call.result)
@@ -200,7 +237,7 @@ impl Step {
             Self::Listing(listing) => listing.server.len() + len(&listing.error),
             Self::Instructions(given) => given.server.len() + len(&given.text),
             Self::Omission(_) => 0,
-            Self::Refusal(refusal) => refusal.message.len(),
+            Self::Refusal(refusal) => refusal.message.len() + len(&refusal.param),
         };
         size_of::<Self>() + texts
     }
@@ -218,12 +255,24 @@ impl TurnStep {
             output_tokens: None,
             status: None,
             failure: None,
+            answer: None,
         }
     }
 
     /// The HTTP status, if it is not a success.
     pub fn error_status(&self) -> Option<u16> {
         self.status.filter(is_error)
+    }
+}
+
+impl PromptStep {
+    /// Creates a step for `bytes` bytes of messages; set `text` for what is kept of them.
+    pub fn new(timing: Timing, bytes: u64) -> Self {
+        Self {
+            timing,
+            bytes,
+            text: None,
+        }
     }
 }
 
@@ -290,7 +339,8 @@ impl OmissionStep {
 }
 
 impl RefusalStep {
-    /// Creates a refusal with the code, message and status that the caller got.
+    /// Creates a refusal with the code, message and status that the caller got; set `param` where it
+    /// names a member.
     pub fn new(
         timing: Timing,
         code: impl Into<Cow<'static, str>>,
@@ -302,6 +352,7 @@ impl RefusalStep {
             code: code.into(),
             message: message.into(),
             status,
+            param: None,
         }
     }
 }

@@ -50,13 +50,28 @@ impl TraceLog {
         let mut steps: Vec<_> = self
             .facts()
             .map(|fact| match fact {
-                Fact::Turn(turn) => Step::Turn(turn.into()),
+                Fact::Turn(turn) => Step::Turn(self.turn(turn)),
                 Fact::Call(call) => Step::Call(self.call(call)),
                 Fact::Built(step) => *step,
             })
             .collect();
         steps.sort_by_key(|step| step.timing().start);
         steps
+    }
+
+    fn turn(&self, turn: TurnFact<&str>) -> TurnStep {
+        let kept = |answer: Payload<&str>| self.content.kept(answer.text, answer.whole);
+        TurnStep {
+            timing: turn.timing,
+            number: turn.number,
+            model: turn.model.map(Into::into),
+            finish_reason: turn.finish_reason.map(Into::into),
+            input_tokens: turn.input_tokens,
+            output_tokens: turn.output_tokens,
+            status: turn.status,
+            failure: turn.failure,
+            answer: turn.answer.map(kept),
+        }
     }
 
     fn call(&self, call: CallFact<&str>) -> CallStep {
@@ -79,21 +94,6 @@ impl TraceLog {
             result_bytes: call.result_bytes,
             truncated: call.truncated,
             payloads_dropped: false,
-        }
-    }
-}
-
-impl From<TurnFact<&str>> for TurnStep {
-    fn from(turn: TurnFact<&str>) -> Self {
-        Self {
-            timing: turn.timing,
-            number: turn.number,
-            model: turn.model.map(Into::into),
-            finish_reason: turn.finish_reason.map(Into::into),
-            input_tokens: turn.input_tokens,
-            output_tokens: turn.output_tokens,
-            status: turn.status,
-            failure: turn.failure,
         }
     }
 }

@@ -138,7 +138,7 @@ async fn a_file_that_may_not_grow_is_said_and_loses_nothing() {
     let directory = Directory::new();
     // Who has opened one can look into others.
     drop(open(&directory.url("other.db"), &KeyRing::generate()).await);
-    for kilobytes in [200, 500, 1000, 3000] {
+    for kilobytes in [400, 700, 1000, 3000] {
         let url = directory.url(&format!("{kilobytes}.db"));
         // In blocks of 512 bytes; without the signal, a write fails with an error.
         let limit = format!("trap '' XFSZ; ulimit -f {}", 2 * kilobytes);

@@ -1,5 +1,7 @@
 """Proves that axe-core has nothing to say against any page, light and dark, narrow and wide; and takes their pictures."""
 
+import json
+
 import pytest
 
 from dashboard_parts import Dashboard
@@ -59,6 +61,17 @@ def test_the_list_in_all_its_states(visit, dashboard, scripted, everything_http)
 def test_the_wizard(visit, dashboard, everything_http):
     server = {"name": "everything", "url": everything_http, "display": "Everything", "about": "A bit of everything."}
     quiet(visit("looks.wizard", dashboard, seconds=100, server=server))
+
+
+def test_an_import(visit, dashboard):
+    headers = {"Authorization": "Bearer ${input:token}", "X-Key": "a-secret-of-tests"}
+    servers = {
+        "Git Hub": {"url": "https://mcp.example.com/mcp?key=a-secret-of-tests", "headers": headers, "autoApprove": []},
+        "off": {"url": "https://mcp.example.com/sse", "disabled": True},
+        "files": {"command": "npx", "args": ["-y", "server-files", "/home/me/My Files"], "env": {"API_KEY": "a-secret-of-tests"}},
+        "elsewhere": {"url": "http://10.0.0.1:9000/mcp"},
+    }
+    quiet(visit("looks.imported", dashboard, seconds=100, file=json.dumps({"mcpServers": servers})))
 
 
 def test_the_trip_to_a_provider(visit, dashboard, asking):

@@ -75,7 +75,7 @@ def test_the_operators_commands_work_with_the_demo(demo):
     commands = block("bash", "admin()").replace("http://127.0.0.1:8788 ADMIN_TOKEN=…", f"{side} ADMIN_TOKEN={token}")
     printed = run(["bash", "-e"], commands)
     assert '"offered_name":"demo__roll_dice"' in printed
-    assert printed.count('"name":"tracker"') == 2 and '"version":2' in printed
+    assert printed.count('"name":"tracker"') == 3 and '"version":2' in printed
     assert '"enabled":false' in printed and "s3cret" not in printed
     assert '"name":"gpt-5-demo"' in printed and printed.count('"offered_name":"demo__roll_dice"') == 3
 

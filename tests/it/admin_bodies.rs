@@ -336,7 +336,10 @@ async fn a_secret_does_not_follow_its_server_to_another_place() {
         headers(json!([{"name": "x-other", "value": {"set": true}}])),
         json!({"type": "oauth2", "client_id": "i", "client_secret": {"set": true}, "issuer": "https://as.example"}),
     ] {
-        let body = json!({"url": "https://evil.example/mcp", "version": 2, "auth": auth});
+        let body = json!({
+            "url": "https://evil.example/mcp", "version": 2, "auth": auth,
+            "projects": "all", "tools": "all",
+        });
         let answer = operator.put("/api/v1/servers/a", &body).await;
         assert_eq!(answer.error(400).0, "invalid_server");
     }

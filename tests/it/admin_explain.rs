@@ -238,9 +238,11 @@ async fn a_request_that_the_layer_refuses_is_refused_alike() {
     let told = wondering.operator.ask("POST", EXPLAIN, None).await;
     assert_eq!(told.error(400).0, "invalid_json");
 
-    let off = json!({"url": wondering.shelf.url(), "version": 1, "enabled": false});
-    let put = wondering.operator.put("/api/v1/servers/s", &off).await;
-    put.expect(200);
+    let off = json!({"version": 1, "enabled": false}).to_string();
+    let patch = wondering
+        .operator
+        .ask("PATCH", "/api/v1/servers/s", Some(&off));
+    patch.await.expect(200);
     same(&wondering, &named(json!(["s"]))).await;
     let told = wondering.explain(&named(json!(["s"]))).await;
     assert_eq!(told.error(400).0, "mcp_server_inactive");
@@ -283,7 +285,7 @@ async fn a_request_is_explained_for_the_project_that_is_asked_about() {
 async fn a_token_of_the_callers_own_can_be_brought_along() {
     let wondering = Wondering::new(&[tool("a", "A")], |_| ()).await;
     let server = json!({"name": "s", "url": wondering.shelf.url(), "version": 1,
-        "auth": {"type": "token_passthrough", "header": "authorization"}});
+        "projects": "all", "tools": "all", "auth": {"type": "token_passthrough", "header": "authorization"}});
     wondering
         .operator
         .put("/api/v1/servers/s", &server)

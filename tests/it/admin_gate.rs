@@ -97,6 +97,10 @@ async fn every_route_is_closed_to_whoever_is_not_the_operator() {
     let body = r#"{"name":"a","url":"https://mcp.example.com/mcp"}"#;
     for (method, path) in all() {
         for (what, spoil, status) in SPOILT {
+            // A monitoring system asks for these by any name.
+            if path == "/metrics" && what.contains("host") {
+                continue;
+            }
             let mut request = request(&method, &path, Some(body));
             spoil(&mut request);
             let answer = operator.send(request).await;
@@ -242,9 +246,9 @@ async fn whoever_is_the_operator_hears_what_there_is_not() {
         let (code, _) = operator.ask("GET", path, None).await.error(404);
         assert_eq!(code, "mcp_server_not_found", "{path}");
     }
-    let answer = operator.ask("PATCH", "/api/v1/servers/a", None).await;
+    let answer = operator.ask("POST", "/api/v1/servers/a", None).await;
     assert_eq!(answer.error(405).0, "method_not_allowed");
-    assert_eq!(answer.headers["allow"], "GET,HEAD,PUT,DELETE");
+    assert_eq!(answer.headers["allow"], "GET,HEAD,PUT,PATCH,DELETE");
 }
 
 #[tokio::test]

@@ -1,12 +1,15 @@
 //! Secrets go in and do not come out, and a store that fails says no more than that.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use mcp_layer::mcp::ServerLimits;
+use mcp_layer::registry::overview::{Breakdown, Figures, Grain, OverviewSpan, OverviewStore, Sums};
 use mcp_layer::registry::{
-    BoxFuture, Error, Filter, Listing, MemoryRegistry, ModelRegistry, ModelRules, ModelStore,
-    Observation, ObservationStore, Page, Server, ServerId, ServerRegistry, ServerStore,
-    TraceFilter, TraceListing, TracePage, TraceStore,
+    ApiKey, ApiKeyId, ApiKeyStore, ApiKeys, AuditEntry, AuditFilter, AuditListing, AuditPage,
+    AuditStore, BoxFuture, Error, Filter, Listing, MemoryRegistry, ModelRegistry, ModelRules,
+    ModelStore, Observation, ObservationStore, OperatorSession, OperatorSessionStore, Page, Server,
+    ServerId, ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
 };
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
 use mcp_layer::{McpLayer, Project, ServerName, admin::Metrics};
@@ -227,6 +230,97 @@ impl ModelStore for Gone {
     }
 }
 
+impl AuditStore for Gone {
+    fn append_audit<'a>(&'a self, _: &'a AuditEntry) -> BoxFuture<'a, Result<(), Error>> {
+        fault()
+    }
+
+    fn list_audit<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a AuditFilter,
+        _: &'a AuditPage,
+    ) -> BoxFuture<'a, Result<AuditListing, Error>> {
+        fault()
+    }
+}
+
+impl OperatorSessionStore for Gone {
+    fn begin_session<'a>(&'a self, _: &'a OperatorSession) -> BoxFuture<'a, Result<(), Error>> {
+        fault()
+    }
+
+    fn session<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<Option<OperatorSession>, Error>> {
+        fault()
+    }
+
+    fn sessions<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<OperatorSession>, Error>> {
+        fault()
+    }
+
+    fn replace_session<'a>(&'a self, _: &'a OperatorSession) -> BoxFuture<'a, Result<bool, Error>> {
+        fault()
+    }
+
+    fn end_session<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<bool, Error>> {
+        fault()
+    }
+}
+
+impl ApiKeyStore for Gone {
+    fn api_keys(&self) -> Result<Arc<ApiKeys>, Error> {
+        Err(Error::unavailable("postgres://user:s3cret@db/ is full"))
+    }
+
+    fn list_api_keys<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<ApiKey>, Error>> {
+        fault()
+    }
+
+    fn insert_api_key(&self, _: ApiKey) -> BoxFuture<'_, Result<bool, Error>> {
+        fault()
+    }
+
+    fn revoke_api_key<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ApiKeyId,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        fault()
+    }
+
+    fn note_api_key_uses<'a>(
+        &'a self,
+        _: &'a [(ApiKeyId, SystemTime)],
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        fault()
+    }
+}
+
+impl OverviewStore for Gone {
+    fn put<'a>(&'a self, _: &'a [Sums]) -> BoxFuture<'a, Result<(), Error>> {
+        fault()
+    }
+
+    fn figures<'a>(
+        &'a self,
+        _: OverviewSpan<'a>,
+    ) -> BoxFuture<'a, Result<Vec<(SystemTime, Figures)>, Error>> {
+        fault()
+    }
+
+    fn breakdown<'a>(&'a self, _: OverviewSpan<'a>) -> BoxFuture<'a, Result<Breakdown, Error>> {
+        fault()
+    }
+
+    fn remove_before(&self, _: Grain, _: SystemTime) -> BoxFuture<'_, Result<(), Error>> {
+        fault()
+    }
+}
+
 impl TraceSink for Gone {
     fn record(&self, _: &Arc<Trace>) {}
 }
@@ -309,22 +403,29 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
     let operator = Operator::with(Gone, |admin| {
         let layer = McpLayer::new(Gone).with_connections(connections(ServerLimits::default()));
         let admin = admin.with_traces(Gone).with_models(Gone);
+        let admin = admin.with_audit(Gone).with_operator_sessions(Gone);
+        let admin = admin.with_api_keys(Gone).with_overview(Gone);
+        let admin = admin.with_tool_caller(layer.tool_caller());
         admin.with_explainer(layer.explainer())
     });
     let server = json!({
         "name": "a", "url": "https://mcp.example.com/mcp",
-        "version": 1,
+        "version": 1, "projects": "all", "tools": "all",
     });
+    let file = json!({"mcpServers": {"a": {"url": "https://mcp.example.com/mcp"}}}).to_string();
     let server = server.to_string();
     let chat = with_mcp(json!({"enabled": true, "servers": ["a"]}), json!({})).to_string();
     for (method, path) in mcp_layer::admin::routes() {
         // Neither keys and words of our own nor a browser's first steps need the store.
-        let is_ours = ["/api/v1/keys", "/api/v1/openapi.json"].contains(&path);
-        if is_ours || !path.starts_with("/api/") {
+        let ours = ["/api/v1/keys", "/api/v1/operators", "/api/v1/openapi.json"];
+        if ours.contains(&path) || !path.starts_with("/api/") {
             continue;
         }
         let body = match (method.as_str(), path) {
-            ("POST", SERVERS) | ("PUT", _) => Some(&*server),
+            ("POST", SERVERS) | ("PUT" | "PATCH", _) => Some(&*server),
+            ("POST", "/api/v1/servers/import") => Some(&*file),
+            ("POST", "/api/v1/api-keys") => Some(r#"{"name": "ci", "project": "web"}"#),
+            ("POST", "/api/v1/servers/{name}/tools/{tool}/call") => Some("{}"),
             ("POST", "/api/v1/explain") => Some(&*chat),
             _ => None,
         };

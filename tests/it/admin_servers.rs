@@ -172,7 +172,19 @@ async fn a_server_keeps_its_name_and_needs_its_version() {
         (json!({"name": "a", "url": url}), "version"),
         (json!({"url": url, "version": "1"}), "version"),
         (json!({"url": url, "version": -1}), "version"),
-        (json!({"version": 1}), "url"),
+        (
+            json!({"version": 1, "projects": "all", "tools": "all"}),
+            "url",
+        ),
+        // Left out they would be all: a server for one project would be everybody's.
+        (
+            json!({"url": url, "version": 1, "tools": "all"}),
+            "projects",
+        ),
+        (
+            json!({"url": url, "version": 1, "projects": ["web"], "tools": null}),
+            "tools",
+        ),
     ] {
         let (code, at) = operator.put(&path("a"), &body).await.error(400);
         assert_eq!((&*code, at.as_deref()), ("invalid_server", Some(param)));

@@ -106,7 +106,7 @@ async fn a_server_that_was_never_looked_at_is_looked_at_once() {
     assert_eq!(
         first,
         json!({"name": "a.b", "offered_name": null, "description": "A",
-               "selected": true, "policy": "ask_first", "state": "approved"})
+               "annotations": null, "selected": true, "policy": "ask_first", "state": "approved"})
     );
     assert_eq!(
         (&tools[1]["selected"], &tools[1]["policy"]),

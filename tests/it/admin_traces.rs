@@ -130,7 +130,9 @@ async fn exchanges_come_in_pages_the_latest_first_and_are_filtered() {
     for (query, param) in [
         ("?limit=0", "limit"),
         ("?cursor=x", "cursor"),
-        ("?q=x", "q"),
+        ("?status=x", "status"),
+        ("?failed=x", "failed"),
+        ("?from=today", "from"),
     ] {
         let answer = watched
             .operator
@@ -138,6 +140,61 @@ async fn exchanges_come_in_pages_the_latest_first_and_are_filtered() {
             .await;
         assert_eq!(answer.error(400).1.as_deref(), Some(param));
     }
+}
+
+#[tokio::test]
+async fn exchanges_are_found_by_failed_tools_time_and_text() {
+    let watched = Watched::new(1).await;
+    watched.gateway.send_as("default", &auto(json!({}))).await;
+    let bad = calls(&[("s__echo", json!({"text": 7})), ("s__nothing", json!({}))]);
+    watched.gateway.model.add([bad, says("sorry")]);
+    watched.gateway.send_as("default", &auto(json!({}))).await;
+    let all = watched.list("").await;
+    let ids = ids(&all);
+    let failed_calls = |place: usize| all["traces"][place]["failed_calls"].clone();
+    assert_eq!((failed_calls(0), failed_calls(1)), (json!(2), json!(0)));
+    let at = |place: usize| {
+        all["traces"][place]["started_at"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    for (query, found) in [
+        ("?failed=tools".to_owned(), vec![ids[0]]),
+        ("?failed=".to_owned(), ids.clone()),
+        ("?q=NOTHING".to_owned(), vec![ids[0]]),
+        ("?q=s__ec".to_owned(), ids.clone()),
+        (format!("?q={}", ids[1]), vec![ids[1]]),
+        ("?q=hello".to_owned(), Vec::new()),
+        (format!("?from={}", at(1)), ids.clone()),
+        (format!("?to={}", at(1)), Vec::new()),
+        ("?to=1970-01-01T00:00:00Z".to_owned(), Vec::new()),
+        (
+            "?failed=tools&q=echo&server=s&from=2020-01-01T00:00:00%2B01:00".to_owned(),
+            vec![ids[0]],
+        ),
+    ] {
+        assert_eq!(self::ids(&watched.list(&query).await), found, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_with_its_message_and_member() {
+    let watched = Watched::new(0).await;
+    let unknown = json!({"mcp": {"servers": ["s", "nobody"]}});
+    watched.gateway.send_as("default", &auto(unknown)).await;
+    let list = watched.list("?outcome=refused").await;
+    let path = format!("{TRACES}/{}", ids(&list)[0]);
+    let read = watched.operator.get(&path).await;
+    let refused = &read["spans"][0]["attributes"];
+    assert_eq!(refused["error.type"], "mcp_server_not_found");
+    assert_eq!(refused["mcp_layer.param"], "mcp.servers[1]");
+    assert!(
+        refused["error.message"]
+            .as_str()
+            .unwrap()
+            .contains("nobody")
+    );
 }
 
 #[tokio::test]

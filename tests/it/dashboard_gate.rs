@@ -53,7 +53,7 @@ async fn no_page_is_shown_without_a_session() {
             let answer = pages.operator.send(request).await;
             match method.as_str() {
                 "GET" => assert!(answer.place().starts_with("/sign-in?next=%2F"), "{path}"),
-                _ => assert!(answer.html(403).contains("signed out"), "{path}"),
+                _ => assert!(answer.fault(&path, 403).contains("signed out"), "{path}"),
             }
         }
     }
@@ -103,10 +103,15 @@ async fn a_form_of_another_page_changes_nothing() {
     let posts = all().into_iter().filter(|(method, _)| method == "POST");
     for (_, path) in posts.chain([("POST".into(), "/sign-in".into())]) {
         for (what, spoil, status) in spoilt {
+            // Where files are taken, this is a form that is not whole.
+            let status = match (what, &*path) {
+                ("files", "/import") => 400,
+                _ => status,
+            };
             let mut request = pages.request("POST", &path, Some(format!("token={TOKEN}")));
             spoil(&mut request);
             let answer = pages.operator.send(request).await;
-            answer.html(status);
+            answer.fault(&path, status);
             assert!(answer.headers.get("set-cookie").is_none(), "{what} {path}");
         }
     }
@@ -132,7 +137,7 @@ async fn signing_in_leads_to_where_one_wanted_to_be() {
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"));
     let fields = [("token", TOKEN), ("next", "//evil.example")];
-    assert_eq!(pages.post("/sign-in", &fields).await.place(), "/servers");
+    assert_eq!(pages.post("/sign-in", &fields).await.place(), "/overview");
 }
 
 #[tokio::test]
@@ -250,7 +255,7 @@ async fn over_https_the_cookie_is_for_this_host_alone() {
     let mut request = pages.request("POST", "/sign-in", Some(format!("token={TOKEN}")));
     set(&mut request, "host", "gateway.example");
     let answer = pages.operator.send(request).await;
-    assert_eq!(answer.place(), "/ops/servers");
+    assert_eq!(answer.place(), "/ops/overview");
     let set_cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(set_cookie.starts_with("__Host-mcp_layer_session="));
     assert!(set_cookie.ends_with("; SameSite=Strict; Secure"));

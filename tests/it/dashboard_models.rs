@@ -239,6 +239,19 @@ async fn what_is_wrong_stands_beside_its_field_and_nothing_is_lost() {
             .filter(|text| html.contains(**text));
         assert!(kept.count() >= 1);
     }
+    for (path, wrong) in [
+        ("/models/alias", &["f-name", "f-model", "f-servers"][..]),
+        ("/models/default", &["f-project", "f-servers"]),
+    ] {
+        let page = desk
+            .pages
+            .post(path, &[("go", "save"), ("scope", "all")])
+            .await;
+        let html = page.html(400);
+        for at in wrong {
+            assert!(html.contains(&format!("id=\"{at}-wrong\"")), "{at}: {html}");
+        }
+    }
     let mut fields = alias("typed-name", "typed-model");
     fields.retain(|(name, _)| *name != "server");
     let page = desk.pages.post("/models/alias", &fields).await;

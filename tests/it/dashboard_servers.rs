@@ -61,7 +61,6 @@ async fn a_list_shows_what_there_is_to_know() {
         assert!(html.contains(part), "{part}");
     }
     assert!(!html.contains("s3cret"));
-    assert_eq!(pages.get("/").await.place(), "/servers");
 }
 
 #[tokio::test]
@@ -283,7 +282,7 @@ async fn deleting_wants_the_name() {
             .get("/servers/a")
             .await
             .html(404)
-            .contains("no such server")
+            .contains("Server not found")
     );
 }
 
@@ -309,6 +308,10 @@ async fn a_changed_tool_is_shown_old_against_new_and_accepted_as_it_was_looked_a
         (1, 1),
         "{html}"
     );
+    // A new tool is shown whole: all of it is to be read.
+    for part in ["&quot;name&quot;: &quot;c&quot;", "&quot;inputSchema&quot;"] {
+        assert!(line("ins", part) > 0, "{part}: {html}");
+    }
     for part in [
         "changed",
         ">new<",
@@ -362,6 +365,85 @@ async fn a_server_of_a_file_with_oauth_shows_its_callback() {
     let callback = format!("/oauth/callback/{}</dd>", id.as_str().unwrap());
     let page = pages.get("/servers/filed").await;
     assert!(page.html(200).contains(&callback));
+}
+
+#[tokio::test]
+async fn what_a_tool_does_is_marked_where_it_is_chosen() {
+    let marked = |name: &str, annotations: Value| json!({"name": name, "inputSchema": {"type": "object"}, "annotations": annotations});
+    let shelf = Shelf::start(&[
+        marked("drop", json!({"destructiveHint": true})),
+        marked(
+            "look",
+            json!({"readOnlyHint": true, "destructiveHint": true}),
+        ),
+        marked("odd", json!({"readOnlyHint": "yes"})),
+    ])
+    .await;
+    let server =
+        json!({"name": "s", "url": shelf.url(), "on_change": "block", "new_tools": "block"});
+    let pages = with(&[server]).await;
+    let page = pages.get("/servers/s/tools").await;
+    let rows: Vec<_> = page.html(200).split("data-tool>").skip(1).collect();
+    for (row, mark) in rows
+        .iter()
+        .zip(["destructive</span>", "read-only</span>", ""])
+    {
+        let row = row.split("</li>").next().unwrap();
+        assert!(row.contains(mark), "{row}");
+        let marks =
+            row.matches("destructive</span>").count() + row.matches("read-only</span>").count();
+        assert_eq!(marks, usize::from(!mark.is_empty()), "{row}");
+    }
+    assert!(page.text.contains("try?tool=look"), "{}", page.text);
+    let tools = pages.operator.get("/api/v1/servers/s/tools").await;
+    assert_eq!(
+        tools["tools"][0]["annotations"],
+        json!({"destructiveHint": true})
+    );
+    // One that came later has its mark where it is accepted.
+    shelf.put(&[marked("wipe", json!({"destructiveHint": true}))]);
+    pages.post("/servers/s/tools", &[("go", "again")]).await;
+    let page = pages.get("/servers/s/tools").await;
+    let review = page.html(200).split("Offered tools").next().unwrap();
+    // It waits to be accepted, so a call of it could only fail.
+    assert!(!page.text.contains("try?tool=wipe"), "{}", page.text);
+    assert!(review.contains("destructive</span>"), "{review}");
+    // A server of which none is accepted says so, and where to go.
+    let list = pages.get("/servers").await;
+    assert!(
+        list.html(200)
+            .contains("<a href=\"/servers/s/tools\"><bdi>1 tool needs review</bdi></a>"),
+        "{}",
+        list.text
+    );
+}
+
+#[tokio::test]
+async fn a_server_of_the_program_itself_is_built_in() {
+    let text = "[[servers]]\nname = \"filed\"\nurl = \"https://mcp.example.com/mcp\"";
+    let store = MemoryRegistry::default();
+    let overlay = Overlay::parse(text, |_| None, store).await.unwrap();
+    let operator = Operator::with(overlay, |admin| admin.with_built_in_servers());
+    let pages = Pages::signed_in(operator).await;
+    for path in ["/servers", "/servers/filed", "/servers/filed/tools"] {
+        let page = pages.get(path).await;
+        assert!(page.html(200).contains("built in</span>"), "{}", page.text);
+        assert!(!page.text.contains("configuration file"), "{}", page.text);
+    }
+    let stored = read(&pages, "filed").await;
+    assert_eq!(stored["source"], "file");
+    let path = "/api/v1/servers/filed";
+    let body = json!({"version": stored["version"], "description": "Mine"});
+    for method in ["PATCH", "DELETE"] {
+        let refused = pages
+            .operator
+            .ask(method, path, Some(&body.to_string()))
+            .await;
+        assert!(refused.text.contains("is built in"), "{}", refused.text);
+        assert_eq!(refused.error(409).0, "declared_in_file");
+    }
+    let page = pages.get("/servers/filed/delete").await;
+    assert!(!page.html(409).contains("configuration"), "{}", page.text);
 }
 
 #[tokio::test]

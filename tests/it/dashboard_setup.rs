@@ -165,14 +165,16 @@ async fn a_server_is_created_in_four_steps() {
     }
     assert!(!html.contains("drop") && !html.contains("s3cret"));
     let done = pages.post("/servers/wiki/setup/review", &[]).await;
-    assert_eq!(done.place(), "/servers?done=created&server=wiki");
-    assert!(
-        pages
-            .get(done.place())
-            .await
-            .html(200)
-            .contains("wiki is created")
-    );
+    assert_eq!(done.place(), "/servers/wiki?done=created");
+    let created = pages.get(done.place()).await;
+    for part in [
+        "wiki is created. What now?",
+        "http://YOUR-GATEWAY/v1/chat/completions",
+        "&#34;servers&#34;: [&#34;wiki&#34;]",
+        "/traces?server=wiki",
+    ] {
+        assert!(created.html(200).contains(part), "{part}: {}", created.text);
+    }
     let server = read(&pages, "wiki").await;
     assert_eq!(
         (&server["draft"], &server["tools"]),
@@ -206,7 +208,10 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
     for (url, message) in [
         ("", "is empty"),
         ("mcp.example.com", "not an absolute URL"),
-        ("http://10.0.0.1/mcp", "cannot be used"),
+        (
+            "http://10.0.0.1:9000/mcp",
+            "cannot be used: an address that is not public is refused; if it is intended, allow it with --allow-egress 10.0.0.1:9000",
+        ),
         ("https://user:pw@mcp.example.com/mcp", "carries a user"),
     ] {
         wrong(begin(&pages, "wiki", url).await.html(400), "f-url", message);
@@ -232,6 +237,93 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
         )
         .await;
     assert!(nobody.html(400).contains("name at least one project"));
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_told_at_once() {
+    let pages = Pages::in_memory().await;
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    // A name that is taken, behind an address that is none.
+    let fields = [
+        ("name", "wiki"),
+        ("transport", "websocket"),
+        ("url", "mcp.example.com"),
+        ("scope", "only"),
+        ("call", "soon"),
+    ];
+    let answer = pages.post("/create", &fields).await;
+    let html = answer.html(400);
+    wrong(html, "f-name", "exists already");
+    wrong(html, "f-url", "not an absolute URL");
+    wrong(html, "f-call", "number of seconds");
+    for field in ["f-transport", "f-projects"] {
+        assert!(html.contains(&format!("<a href=\"#{field}\">")), "{html}");
+    }
+    // Over REST it is the first.
+    let body = json!({"name": "A b", "url": "x"});
+    let (_, param) = pages
+        .operator
+        .post("/api/v1/servers", &body)
+        .await
+        .error(400);
+    assert_eq!(param.as_deref(), Some("name"));
+    let fields = [
+        ("auth", "static_headers"),
+        ("header_name", "bad name"),
+        ("header_value", "s3cret"),
+        ("header_name", "host"),
+        ("header_value", "s3cret"),
+    ];
+    let answer = pages.post("/servers/wiki/setup/auth", &fields).await;
+    wrong(answer.html(400), "f-auth-headers-0--name", "not allowed");
+    wrong(
+        answer.html(400),
+        "f-auth-headers-1--name",
+        "cannot be a static header",
+    );
+    assert!(!answer.text.contains("s3cret"));
+}
+
+/// `import` and `export` stand in the place of a name in the paths of REST.
+#[tokio::test]
+async fn words_of_the_interface_are_no_names() {
+    let pages = Pages::in_memory().await;
+    for name in ["import", "export"] {
+        let answer = begin(&pages, name, "https://mcp.example.com/mcp").await;
+        wrong(answer.html(400), "f-name", "is a word of the interface");
+    }
+}
+
+/// A store without a database has nothing to compare a changed tool with.
+#[tokio::test]
+async fn the_rule_for_changes_is_told_as_it_holds() {
+    let pages = Pages::in_memory().await;
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    let review = "/servers/wiki/setup/review";
+    let page = pages.get(review).await;
+    assert!(
+        page.html(200).contains("is offered as it is"),
+        "{}",
+        page.text
+    );
+    assert!(!page.text.contains("once they are accepted"));
+    let draft = json!({"version": 1, "on_change": "block", "new_tools": "block"}).to_string();
+    let path = "/api/v1/servers/wiki";
+    pages
+        .operator
+        .ask("PATCH", path, Some(&draft))
+        .await
+        .expect(200);
+    let page = pages.get(review).await;
+    assert!(
+        page.html(200)
+            .contains("is withheld until somebody accepts it")
+    );
+    assert!(page.text.contains("once they are accepted"));
 }
 
 #[tokio::test]
@@ -466,6 +558,8 @@ async fn a_draft_is_discarded_and_a_server_is_not() {
     begin(&pages, "wiki", "https://mcp.example.com/mcp")
         .await
         .place();
+    let asked = pages.get("/servers/wiki/discard").await;
+    assert!(asked.html(200).contains("Discard the draft"));
     let gone = pages.post("/servers/wiki/discard", &[]).await;
     assert_eq!(gone.place(), "/servers?done=discarded&server=wiki");
     pages.get("/servers/wiki/setup/auth").await.html(404);
@@ -473,9 +567,11 @@ async fn a_draft_is_discarded_and_a_server_is_not() {
         .operator
         .create(&json!({"name": "b", "url": "https://mcp.example.com/mcp"}))
         .await;
-    assert_eq!(
-        pages.post("/servers/b/discard", &[]).await.place(),
-        "/servers/b"
-    );
+    for answer in [
+        pages.get("/servers/b/discard").await,
+        pages.post("/servers/b/discard", &[]).await,
+    ] {
+        assert_eq!(answer.place(), "/servers/b");
+    }
     read(&pages, "b").await;
 }

@@ -78,6 +78,53 @@ async fn an_exchange_is_listed_and_shown_as_a_timeline() {
 }
 
 #[tokio::test]
+async fn a_title_says_what_happened_and_failed_tools_have_a_badge() {
+    let (gateway, pages) = watched().await;
+    gateway.model.clear();
+    let bad = calls(&[("s__echo", json!({"text": 7}))]);
+    gateway.model.add([bad, says("sorry")]);
+    gateway.send(&auto(json!({}))).await;
+    let unknown = json!({"mcp": {"servers": ["s", "nobody"]}});
+    gateway.send(&auto(unknown)).await;
+    let list = pages.get("/traces?failed=tools&q=ECHO").await;
+    let html = list.html(200);
+    for part in [
+        "<bdi>echo on s</bdi>",
+        ">1 failed<",
+        "value=\"ECHO\"",
+        "name=\"failed\" value=\"tools\"",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    assert!(!html.contains("Refused: "), "{html}");
+    let page = pages.get(&first(html)).await;
+    let html = page.html(200);
+    for part in [
+        "<h1><bdi>echo on s · answered</bdi></h1>",
+        "<title>echo on s · answered",
+        "href=\"/servers/s\"",
+        ">1 failed<",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+
+    let list = pages.get("/traces?outcome=refused").await;
+    let page = pages.get(&first(list.html(200))).await;
+    let html = page.html(200);
+    for part in [
+        "Refused: ",
+        "mcp_server_not_found",
+        "<code><bdi>mcp.servers[1]</bdi></code>",
+        "status 404",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    assert!(!html.contains("href=\"/servers/nobody\""));
+    let page = pages.get("/traces?from=yesterday").await;
+    assert!(page.html(400).contains("must be a time"), "{}", page.text);
+}
+
+#[tokio::test]
 async fn a_call_that_was_not_run_here_is_marked() {
     let (gateway, pages) = watched().await;
     gateway.send_as("web", &auto(json!({}))).await;
@@ -113,6 +160,6 @@ async fn an_exchange_that_is_not_there_is_a_page_that_says_so() {
         "%ff".to_owned(),
     ] {
         let page = pages.get(&format!("/traces/{id}")).await;
-        assert!(page.html(404).contains("nothing here"), "{}", page.text);
+        assert!(page.html(404).contains("Page not found"), "{}", page.text);
     }
 }

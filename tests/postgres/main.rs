@@ -20,6 +20,7 @@ mod support;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod proxy;
 
+mod operators;
 mod outage;
 mod pooler;
 mod proxies;
@@ -95,9 +96,33 @@ async fn every_clause_of_a_credential_store_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_an_audit_store_holds() {
+    let databases = Databases::start();
+    conformance::audit::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_operators_sessions_holds() {
+    let databases = Databases::start();
+    conformance::operator_sessions::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_api_keys_holds() {
+    let databases = Databases::start();
+    conformance::api_keys::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_a_store_of_models_holds() {
     let databases = Databases::start();
     conformance::models::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_figures_holds() {
+    let databases = Databases::start();
+    conformance::overview::all(async || databases.fresh().await).await;
 }
 
 #[tokio::test]

@@ -92,6 +92,74 @@ async fn what_is_done_through_one_is_in_force_in_the_other_within_a_second() {
     println!("two proxies, 20 changes through one in force in the other within {longest:?}");
 }
 
+/// The status of a request with this key.
+async fn status(proxy: &Proxy, key: &str) -> StatusCode {
+    let request = proxy.client.get(format!("{}/v1/mcp/servers", proxy.url));
+    request.bearer_auth(key).send().await.unwrap().status()
+}
+
+#[tokio::test]
+async fn a_key_revoked_on_one_is_refused_on_the_other_within_a_second() {
+    const KEYS: &str = "/api/v1/api-keys";
+    let storage = Storage::new();
+    let (one, other) = (storage.proxy(), storage.proxy());
+    let (mut made_in, mut revoked_in) = (Duration::ZERO, Duration::ZERO);
+    for number in 0..10 {
+        let body = json!({"name": format!("k{number}"), "project": "web"});
+        let (_, made) = one.operate("POST", KEYS, body).await;
+        let (key, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+        let since = Instant::now();
+        while status(&other, key).await != StatusCode::OK {
+            assert!(since.elapsed() < Duration::from_secs(1), "not in force");
+        }
+        made_in = made_in.max(since.elapsed());
+
+        let path = format!("{KEYS}/{id}");
+        let (revoked, _) = one.operate("DELETE", &path, Value::Null).await;
+        assert_eq!(revoked, StatusCode::NO_CONTENT);
+        let since = Instant::now();
+        assert_eq!(status(&one, key).await, StatusCode::UNAUTHORIZED);
+        while status(&other, key).await != StatusCode::UNAUTHORIZED {
+            assert!(since.elapsed() < Duration::from_secs(1), "still good");
+        }
+        revoked_in = revoked_in.max(since.elapsed());
+    }
+    println!(
+        "two proxies, 10 keys: one made on one works on the other within {made_in:?}, one revoked is refused within {revoked_in:?}"
+    );
+}
+
+#[tokio::test]
+async fn keys_outlast_an_outage_of_the_database_and_cannot_be_changed_in_it() {
+    let mut storage = Storage::new();
+    let proxy = storage.proxy();
+    let body = json!({"name": "a", "project": "web"});
+    let (_, made) = proxy
+        .operate("POST", "/api/v1/api-keys", body.clone())
+        .await;
+    let key = made["key"].as_str().unwrap();
+    let chat = || {
+        proxy
+            .post(&json!({"model": "demo", "messages": []}))
+            .bearer_auth(key)
+            .send()
+    };
+    assert_eq!(chat().await.unwrap().status(), StatusCode::OK);
+    storage.postgres.kill();
+    assert_eq!(chat().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(status(&proxy, "unknown").await, StatusCode::UNAUTHORIZED);
+    let (refused, _) = proxy.operate("POST", "/api/v1/api-keys", body).await;
+    assert_eq!(refused, StatusCode::INTERNAL_SERVER_ERROR);
+    storage.postgres.restart();
+    // Over another connection: the proxy has closed those that were idle for so long.
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    until("all is well again", async || {
+        let list = client.get(format!("{}/v1/mcp/servers", proxy.url));
+        list.bearer_auth(key).send().await.unwrap().status() == StatusCode::OK
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn one_that_is_killed_loses_nothing_that_it_acknowledged() {
     let mcp = McpServer::start(Mode::Newest).await;

@@ -1,15 +1,19 @@
 //! Several replicas on one PostgreSQL.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
+use mcp_layer::registry::overview::OverviewSink;
 use mcp_layer::registry::{
     CredentialKey, CredentialStore, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
     ServerStore, SqlRegistry, StateHash,
 };
 use mcp_layer::secret::KeyRing;
+use mcp_layer::trace::TraceSink;
 use sqlx::Row;
 
+use crate::support::overview::{Tally, exchanges, read};
 use crate::support::postgres::Postgres;
 use crate::support::sql::{find, intruder, name, open, server};
 use crate::support::{replicas, tenants};
@@ -200,4 +204,32 @@ async fn tenants_see_what_is_theirs() {
     let registry = open(&postgres.database("a"), &KeyRing::generate()).await;
     let tally = tenants::run(&registry, 10_000, 2).await;
     println!("PostgreSQL, 10000 operations: {tally:?}, 0 differences");
+}
+
+#[tokio::test]
+async fn figures_of_replicas_are_added_up_and_seen_within_two_seconds() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    let sinks = replicas.clone().map(OverviewSink::new);
+    let traces = exchanges(5, 400, 3);
+    let begun = Instant::now();
+    for (number, trace) in traces.iter().enumerate() {
+        sinks[number % 2].record(trace);
+    }
+    let traces: Vec<_> = traces.into_iter().map(Arc::unwrap_or_clone).collect();
+    let expected = Tally::of(&traces);
+    loop {
+        let found = Tally::read(&read(&replicas[0], None, 24).await);
+        if found == expected {
+            break;
+        }
+        let passed = begun.elapsed();
+        assert!(passed < Duration::from_secs(2), "{found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    println!(
+        "400 exchanges of two replicas seen within {:?}",
+        begun.elapsed()
+    );
 }

@@ -3,7 +3,7 @@
 use std::fs;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -46,6 +46,11 @@ impl Storage {
     pub fn config(&self, rest: &str) -> String {
         let Self { url, key_file, .. } = self;
         format!("database = {url:?}\nkey_file = {key_file:?}\n{LOCAL}{rest}")
+    }
+
+    /// The file of the database.
+    pub fn path(&self) -> PathBuf {
+        self.directory.0.join("proxy.db")
     }
 
     /// What another replica would do: the database, opened beside the proxy.
@@ -217,6 +222,23 @@ async fn the_list_of_servers_and_the_check_have_those_of_file_and_database() {
     let (code, out, err) = Proxy::run(&config, &["--check"]);
     assert_eq!((code, &*err), (0, ""), "{out}");
     assert!(out.contains("4 servers, 32 tools"), "{out}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_check_changes_nothing_for_the_proxy_that_runs() {
+    let mcp = McpServer::start(Mode::Newest).await;
+    let storage = Storage::new();
+    let proxy = Proxy::with(&storage.config(&entry("a", &mcp.url())), &[]);
+    assert!(answers(&proxy, "a").await);
+    // Another configuration over the same database, in which the server is down.
+    let wrong = storage.config(&entry("a", "http://127.0.0.1:9/mcp"));
+    for _ in 0..3 {
+        let (code, out, _) = Proxy::run(&wrong, &["--check"]);
+        assert_eq!(code, 2);
+        assert!(out.contains("inactive"), "{out}");
+    }
+    let (_, listed) = proxy.get("/v1/mcp/servers").await;
+    assert_eq!(listed["servers"][0]["status"], "active", "{listed}");
 }
 
 #[tokio::test]

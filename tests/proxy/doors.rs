@@ -714,7 +714,7 @@ auth = {{ type = "static_headers", headers = [{{ name = "authorization", value_f
         let mode = |mode| {
             std::fs::set_permissions(secret, PermissionsExt::from_mode(mode)).unwrap();
         };
-        mode(0o640);
+        mode(0o644);
         let (code, _, err) = run_with(&config, &["--listen", "127.0.0.1:0"], &[]);
         assert_eq!((code, err.lines().count()), (2, 1), "{err}");
         assert!(

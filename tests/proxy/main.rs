@@ -7,9 +7,11 @@
 
 mod admin;
 mod answers;
+mod api_keys;
 mod connections;
 mod database;
 mod dear;
+mod deploy;
 #[path = "../it/support/dice.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod dice;
@@ -17,12 +19,16 @@ mod dice;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod directory;
 mod doors;
+mod environment;
 #[path = "../leaks/evidence.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evidence;
 #[path = "../it/support/evil.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evil;
+#[path = "../../examples/proxy/forwarded.rs"]
+#[allow(dead_code, reason = "its tests are run here")]
+mod forwarded;
 mod http2;
 mod images;
 #[path = "../it/support/mcp_server.rs"]
@@ -35,6 +41,7 @@ mod models;
 mod notebook;
 mod observability;
 mod operated_models;
+mod operators;
 #[path = "../../examples/proxy/plain.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod plain;
@@ -42,6 +49,7 @@ mod plain;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;
 mod support;
+mod upkeep;
 mod upstream;
 mod ways;
 

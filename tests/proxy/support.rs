@@ -94,6 +94,38 @@ impl Proxy {
         Self::spawn(command.arg("--config").arg(config).envs(env.to_vec()))
     }
 
+    /// A proxy whose settings are in its environment; it prints two lines, for callers and for operators.
+    pub fn of_environment(env: &[(&str, &str)]) -> Self {
+        let mut command = command();
+        command.env("MCP_PROXY_LISTEN", "127.0.0.1:0");
+        command.env("MCP_PROXY_ADMIN_LISTEN", "127.0.0.1:0");
+        command.envs([
+            ("MCP_PROXY_ADMIN_TOKEN_ENV", "ADMIN"),
+            ("ADMIN", ADMIN_TOKEN),
+        ]);
+        Self::spawn(command.envs(env.to_vec()))
+    }
+
+    /// Sends a signal, such as `HUP`.
+    pub fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &id])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The same where the file says on which addresses it listens.
+    pub fn anywhere_over(config: &Path, flags: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::spawn(
+            command()
+                .args(flags)
+                .arg("--config")
+                .arg(config)
+                .envs(env.to_vec()),
+        )
+    }
+
     /// Asks the operator's side, with the token; without a body where it is null.
     pub async fn operate(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
         let url = format!("{}{path}", self.operators);
@@ -293,6 +325,12 @@ pub fn run_with(config: &str, flags: &[&str], env: &[(&str, &str)]) -> (i32, Str
     output(command.args(flags).envs(env.to_vec()))
 }
 
+/// The same without a file: all of it is in the environment.
+pub fn run_in(env: &[(&str, &str)], flags: &[&str]) -> (i32, String, String) {
+    let mut command = command();
+    output(command.args(flags).envs(env.to_vec()))
+}
+
 fn output(command: &mut Command) -> (i32, String, String) {
     let output = command.output().unwrap();
     evidence::left("proxy", [&*output.stdout, &output.stderr].concat());
@@ -331,7 +369,7 @@ pub fn file(config: &str) -> PathBuf {
     path
 }
 
-fn own_file(kind: &str) -> PathBuf {
+pub fn own_file(kind: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));

@@ -42,8 +42,14 @@ const STYLE: &str = concat!(
     include_str!("assets/tools.css"),
     include_str!("assets/traces.css"),
     include_str!("assets/models.css"),
+    include_str!("assets/operators.css"),
+    include_str!("assets/api_keys.css"),
+    include_str!("assets/overview.css"),
 );
-const SCRIPT: &str = include_str!("assets/script.js");
+const SCRIPT: &str = concat!(
+    include_str!("assets/script.js"),
+    include_str!("assets/live.js"),
+);
 const ICON: &str = include_str!("assets/icon.svg");
 
 impl Asset {

@@ -11,7 +11,7 @@ use super::{
     server_pages::ServerPages,
     text::Shown,
 };
-use crate::registry::{Error, Server, Source};
+use crate::registry::{Server, Source};
 
 #[derive(Template)]
 #[template(path = "delete.html")]
@@ -26,7 +26,7 @@ struct Delete {
 pub(super) async fn ask(State(pages): State<ServerPages>, Named(name): Named) -> Answer {
     let server = pages.store.get(&name).await?;
     if server.source == Source::File {
-        return Err(Error::Declared { name }.into());
+        return Err(pages.store.declared().fault(&name));
     }
     asked(&pages, &server, StatusCode::OK, false)
 }

@@ -10,7 +10,9 @@ use http::StatusCode;
 use super::{
     super::{
         answer::{Answer, Named},
-        fault::{Code, Fault},
+        callers_url::CallersUrl,
+        declared::Declared,
+        fault::{Code, Fault, Faults},
         outside::Outside,
         view::entered,
     },
@@ -39,6 +41,7 @@ pub(super) struct Top {
     pub(super) display: Shown,
     pub(super) status: StatusView,
     pub(super) is_declared: bool,
+    pub(super) declared: Declared,
     pub(super) auth: &'static str,
     /// The number of tools that wait to be accepted.
     pub(super) waiting: usize,
@@ -64,11 +67,14 @@ struct Edit {
     conflict: Option<Vec<Difference>>,
     saved: Option<When>,
     more_rows: bool,
+    /// Whether it was created just now.
+    is_new: bool,
+    try_command: String,
 }
 
 #[derive(Template)]
 #[template(path = "declared.html")]
-struct Declared {
+struct DeclaredPage {
     frame: Frame,
     top: Top,
     fields: Fields,
@@ -96,6 +102,7 @@ pub(super) async fn edit(
     let query = Form::parse(query.as_bytes())?;
     let mut content = content(&pages, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
+    content.is_new = query.text("done") == "created";
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
@@ -120,10 +127,10 @@ pub(super) async fn save(
     read_switches(&form, &mut given);
     let saved = match pages.records.change(&given, &server).await {
         Ok(saved) => saved,
-        Err(fault) if fault.code() == Code::StaleVersion => {
+        Err(faults) if faults.as_first().code() == Code::StaleVersion => {
             return conflict(&pages, &name, given, &outside).await;
         }
-        Err(fault) => return wrong(&pages, &server, &given, &outside, fault).await,
+        Err(faults) => return wrong(&pages, &server, &given, &outside, faults).await,
     };
     match form.text("go") {
         "more" => Ok(pages.to(&format!("/servers/{name}?more#headers-title"))),
@@ -140,9 +147,9 @@ async fn wrong(
     server: &Server,
     given: &Tree<'_>,
     outside: &Outside,
-    fault: Fault,
+    faults: impl Into<Faults>,
 ) -> Answer {
-    let content = content(pages, server, given, outside, Errors::of(fault)?).await?;
+    let content = content(pages, server, given, outside, Errors::of(faults)?).await?;
     page(status(&content.errors), &content)
 }
 
@@ -182,12 +189,14 @@ async fn content(
             .updated_at
             .map(|at| When::of(at, pages.statuses.now())),
         more_rows: false,
+        is_new: false,
+        try_command: try_command(&pages.callers_url, server),
         errors,
     })
 }
 
 async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> Answer {
-    let content = Declared {
+    let content = DeclaredPage {
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
         fields: Fields::of(&entered(server), &Default::default()),
@@ -212,10 +221,26 @@ impl Top {
             display: Shown::of(server.display_name()),
             status: StatusView::of(server, &seen, pages.statuses.now()),
             is_declared: server.source == Source::File,
+            declared: pages.declared,
             auth: method(server.auth.kind()),
             waiting,
         })
     }
+}
+
+/// A command that asks a model to use `server`, for callers of its first project.
+fn try_command(gateway: &CallersUrl, server: &Server) -> String {
+    let name = &server.name;
+    format!(
+        r#"curl -s {gateway}/v1/chat/completions \
+  -H 'content-type: application/json' \
+  -H "authorization: Bearer $API_KEY" \
+  -d '{{
+    "model": "YOUR-MODEL",
+    "messages": [{{"role": "user", "content": "What can your tools do?"}}],
+    "mcp": {{"enabled": true, "servers": ["{name}"], "auto_execute_tools": true}}
+  }}'"#
+    )
 }
 
 /// The projects that are named; `None` for all.

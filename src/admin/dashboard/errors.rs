@@ -1,7 +1,7 @@
 //! The errors of a form, each beside the field that it is about.
 
 use super::{
-    super::fault::{Code, Fault},
+    super::fault::{Code, Fault, Faults},
     text::sentence,
 };
 use crate::registry::members::{
@@ -24,27 +24,27 @@ pub(super) struct Wrong {
 }
 
 impl Errors {
-    /// Turns a fault into the error of a field.
+    /// Turns each fault into the error of a field.
     ///
     /// # Errors
-    /// The fault itself, if no field can fix it.
-    pub(super) fn of(fault: Fault) -> Result<Self, Fault> {
-        let is_saved = match fault.code() {
-            Code::InvalidServer | Code::InvalidRequest | Code::Conflict => false,
-            // Connecting comes after saving.
-            Code::AuthorizationFailed | Code::ServerInactive => true,
-            _ => return Err(fault),
-        };
-        let param = fault.param().unwrap_or_default();
-        let wrong = Wrong {
-            param: param.to_owned(),
-            field: field(param),
-            message: said(param, &fault),
-        };
-        Ok(Self {
-            all: vec![wrong],
-            is_saved,
-        })
+    /// The first fault that no field can fix.
+    pub(super) fn of(faults: impl Into<Faults>) -> Result<Self, Fault> {
+        let mut errors = Self::default();
+        for fault in faults.into() {
+            errors.is_saved |= match fault.code() {
+                Code::InvalidServer | Code::InvalidRequest | Code::Conflict => false,
+                // Connecting comes after saving.
+                Code::AuthorizationFailed | Code::ServerInactive => true,
+                _ => return Err(fault),
+            };
+            let param = fault.param().unwrap_or_default();
+            errors.all.push(Wrong {
+                param: param.to_owned(),
+                field: field(param),
+                message: said(param, &fault),
+            });
+        }
+        Ok(errors)
     }
 
     /// The error of the member `param`.

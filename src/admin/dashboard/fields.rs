@@ -131,7 +131,18 @@ impl Fields {
             "" => "the gateway's limit".to_owned(),
             seconds => format!("{seconds} s"),
         };
-        format!("silent for {}, in all {}", of("call"), of("call_max"))
+        match ["call", "call_max"].map(|param| self.value(param)) {
+            ["", ""] => "the gateway's limits".to_owned(),
+            _ => format!("silent for {}, in all {}", of("call"), of("call_max")),
+        }
+    }
+
+    /// Returns `true` if sessions, limits of time or tracing are not the usual ones.
+    pub(super) fn is_unusual(&self) -> bool {
+        let times = ["call", "call_max"].map(|name| self.value(name));
+        self.share_session != "project"
+            || self.trace_context.is_some()
+            || times.iter().any(|time| !time.is_empty())
     }
 
     /// Returns `true` if any of the less common OAuth fields is filled in.

@@ -7,6 +7,7 @@ use super::{
         Fields, drop_moved_secrets, every_tool, read_auth, read_scope, read_switches, read_tools,
     },
     form::Form,
+    import::upload,
 };
 use crate::{
     admin::{edit::Reader, fault::Fault, query::Query},
@@ -28,6 +29,7 @@ pub(in crate::admin) static CONNECTIONS: LazyLock<Connections> = LazyLock::new(|
 /// Any form becomes a server or a fault, and any query a list or a fault.
 pub(in crate::admin) fn forms(data: &[u8]) {
     let _ = Query::parse(text(data)).map_err(|fault| told(&fault, data));
+    let _ = upload::fields("multipart/form-data; boundary=AaB03x", data);
     let form = match Form::parse(data) {
         Ok(form) => form,
         Err(fault) => return told(&fault, data),
@@ -54,7 +56,11 @@ pub(in crate::admin) fn forms(data: &[u8]) {
     };
     match reader.create(&entered) {
         Ok(server) => assert_eq!(server.name.as_str(), form.text("name")),
-        Err(fault) => told(&fault, data),
+        Err(faults) => {
+            for fault in faults {
+                told(&fault, data);
+            }
+        }
     }
     drop_moved_secrets(&mut entered, &url("https://a.example/mcp"));
     let shown = Fields::of(&entered, &BTreeSet::new());

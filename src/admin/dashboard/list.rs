@@ -3,21 +3,18 @@
 use std::{sync::Arc, time::SystemTime};
 
 use askama::Template;
-use axum::{
-    extract::{RawQuery, State},
-    response::Response,
-};
+use axum::extract::{RawQuery, State};
 use http::StatusCode;
 
 use super::{
     super::{
-        answer::Answer, fault::Fault, hosts::Hosts, organization::OrganizationStore,
-        projects::Projects as KnownProjects, query::Query, server_status::ServerStatus,
-        statuses::Statuses,
+        answer::Answer, declared::Declared, fault::Fault, hosts::Hosts,
+        organization::OrganizationStore, projects::Projects as KnownProjects, query::Query,
+        server_status::ServerStatus, statuses::Statuses,
     },
     filters::{Chip, Filters},
     form::Form,
-    page::{Frame, Section, page, to},
+    page::{Frame, Section, page},
     status::StatusView,
     text::Shown,
     when::When,
@@ -31,8 +28,9 @@ use crate::registry::{
 const PROJECTS: usize = 3;
 /// Projects in the menu: a longer one is no help, and others can be typed.
 const CHOICES: usize = 40;
-/// The most drafts that are shown. They expire after a day, so there are hardly ever more.
-const DRAFTS: usize = 20;
+/// The most drafts that are shown: all of an import. They expire after a day, so there are hardly
+/// ever more.
+const DRAFTS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "list.html")]
@@ -47,6 +45,7 @@ struct List {
     rows: Vec<Row>,
     next: Option<String>,
     is_first: bool,
+    declared: Declared,
 }
 
 struct Row {
@@ -67,17 +66,13 @@ struct Draft {
     when: Option<When>,
 }
 
-/// `GET /`
-pub(super) async fn home(State(hosts): State<Arc<Hosts>>) -> Response {
-    to(&hosts, "/servers")
-}
-
 /// `GET /servers`
 pub(super) async fn servers(
     State(hosts): State<Arc<Hosts>>,
     State(store): State<OrganizationStore>,
     State(statuses): State<Statuses>,
     State(projects): State<KnownProjects>,
+    State(declared): State<Declared>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = query.unwrap_or_default();
@@ -103,6 +98,7 @@ pub(super) async fn servers(
         rows: rows.collect(),
         next: next.map(|next| filters.link("cursor", next.as_str())),
         is_first,
+        declared,
         others: filters.without("q"),
         filters,
     };
@@ -111,9 +107,15 @@ pub(super) async fn servers(
 
 /// The message about the action that led to this page.
 fn done(form: &Form) -> Option<String> {
+    if form.text("done") == "imported" {
+        let count: usize = form.text("count").parse().ok()?;
+        return Some(match count {
+            1 => "1 draft created. Finish setting it up below.".to_owned(),
+            count => format!("{count} drafts created. Finish setting up each one below."),
+        });
+    }
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {
-        "created" => "is created; callers name it in mcp.servers",
         "deleted" => "is deleted",
         "discarded" => "is discarded",
         _ => return None,

@@ -15,7 +15,11 @@
 //! This part decides nothing: what a form asks for is read and refused by the same code as a body
 //! of REST.
 
+mod api_keys;
+mod arguments;
 mod assets;
+mod audit;
+mod chatting;
 mod connecting;
 mod control;
 mod deleting;
@@ -27,31 +31,41 @@ mod filters;
 mod form;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzz;
+mod import;
 mod list;
 mod models;
 mod notice;
+mod operators;
+mod overview;
 mod page;
+mod provider;
+mod samples;
 mod selection;
 mod server_pages;
 mod sign_in;
 mod status;
 mod text;
 mod timeline;
+mod title;
 mod tools;
 mod traces;
+mod trying;
 mod when;
 mod wizard;
 
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
-use super::route::Route;
+pub(super) use self::{
+    chatting::answers_script, import::takes_files, notice::Notice, page::dress, sign_in::signed_out,
+};
+use super::{export, route::Route};
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
     const CONNECT: &str = "/servers/{name}/connect";
     const DISCONNECT: &str = "/servers/{name}/disconnect";
+    const DISCARD: &str = "/servers/{name}/discard";
     const ACCEPT: &str = "/servers/{name}/tools/accept";
     const SERVER: &str = "/servers/{name}/setup/server";
     const AUTH: &str = "/servers/{name}/setup/auth";
@@ -60,13 +74,22 @@ pub(super) fn routes() -> Vec<Route> {
     const NEW_ENTRY: &str = "/models/{kind}";
     const ENTRY: &str = "/models/{kind}/{id}";
     const REMOVE: &str = "/models/{kind}/{id}/remove";
+    const REVOKE: &str = "/api-keys/{id}/revoke";
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
+        (Method::GET, "/sign-in/provider", get(provider::leave)),
+        (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
-        (Method::GET, "/", get(list::home)),
+        (Method::GET, "/", get(overview::show)),
+        // Where this is nested under a path of its own, that path with a slash leads nowhere.
+        (Method::GET, "/overview", get(overview::show)),
         (Method::GET, "/servers", get(list::servers)),
+        (Method::GET, "/export", get(export::export)),
+        (Method::GET, "/import", get(import::ask)),
+        (Method::POST, "/import", post(import::preview)),
+        (Method::POST, "/import/confirm", post(import::confirm)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),
         (Method::GET, SERVER, get(wizard::server)),
@@ -77,16 +100,15 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, TOOLS, post(wizard::save_tools)),
         (Method::GET, REVIEW, get(wizard::review)),
         (Method::POST, REVIEW, post(wizard::finish)),
-        (
-            Method::POST,
-            "/servers/{name}/discard",
-            post(wizard::discard),
-        ),
+        (Method::GET, DISCARD, get(wizard::ask_to_discard)),
+        (Method::POST, DISCARD, post(wizard::discard)),
         (Method::GET, "/servers/{name}", get(editing::edit)),
         (Method::POST, "/servers/{name}", post(editing::save)),
         (Method::GET, "/servers/{name}/tools", get(tools::show)),
         (Method::POST, "/servers/{name}/tools", post(tools::save)),
         (Method::POST, ACCEPT, post(tools::accept)),
+        (Method::GET, "/servers/{name}/try", get(trying::show)),
+        (Method::POST, "/servers/{name}/try", post(trying::run)),
         (Method::GET, "/servers/{name}/delete", get(deleting::ask)),
         (
             Method::POST,
@@ -107,7 +129,22 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         (Method::GET, REMOVE, get(models::ask_to_remove)),
         (Method::POST, REMOVE, post(models::remove)),
+        (Method::GET, "/api-keys", get(api_keys::list)),
+        (Method::POST, "/api-keys", post(api_keys::make)),
+        (Method::GET, "/api-keys/new", get(api_keys::ask)),
+        (Method::GET, REVOKE, get(api_keys::ask_to_revoke)),
+        (Method::POST, REVOKE, post(api_keys::revoke)),
+        (Method::GET, "/chat", get(chatting::show)),
+        (Method::POST, "/chat", post(chatting::run)),
+        (Method::POST, chatting::STREAM, post(chatting::stream)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
+        (Method::GET, "/audit", get(audit::list)),
+        (Method::GET, "/operators", get(operators::list)),
+        (
+            Method::POST,
+            "/operators/sessions/{id}/end",
+            post(operators::end),
+        ),
     ]
 }

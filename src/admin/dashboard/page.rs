@@ -12,9 +12,11 @@ use http::{
 
 use super::{
     super::{
+        acting::{Acting, Known},
         answer::Answer,
         fault::{Code, Fault},
         hosts::Hosts,
+        role::Role,
     },
     assets,
     text::{Shown, sentence},
@@ -30,14 +32,22 @@ pub(super) struct Frame {
     /// The prefix of all links' paths.
     pub(super) base: String,
     pub(super) section: Section,
+    /// Whoever looks at the page, if they are signed in.
+    operator: Option<Known>,
 }
 
 /// The section of the navigation that a page is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
+    Overview,
     Servers,
     Models,
+    ApiKeys,
     Traces,
+    Audit,
+    Operators,
+    /// No section: the page of a fault.
+    Nowhere,
     /// No section, before signing in.
     Outside,
 }
@@ -47,6 +57,7 @@ impl Frame {
         Self {
             base: hosts.base().to_owned(),
             section,
+            operator: Acting::now().operator,
         }
     }
 
@@ -74,6 +85,10 @@ impl Frame {
         !self.is(Section::Outside)
     }
 
+    pub(super) fn is_overview(&self) -> bool {
+        self.is(Section::Overview)
+    }
+
     pub(super) fn is_servers(&self) -> bool {
         self.is(Section::Servers)
     }
@@ -82,8 +97,41 @@ impl Frame {
         self.is(Section::Models)
     }
 
+    pub(super) fn is_api_keys(&self) -> bool {
+        self.is(Section::ApiKeys)
+    }
+
     pub(super) fn is_traces(&self) -> bool {
         self.is(Section::Traces)
+    }
+
+    pub(super) fn is_audit(&self) -> bool {
+        self.is(Section::Audit)
+    }
+
+    pub(super) fn is_operators(&self) -> bool {
+        self.is(Section::Operators)
+    }
+
+    fn has(&self, least: Role) -> bool {
+        let operator = self.operator.as_ref();
+        operator.is_some_and(|operator| operator.role >= least)
+    }
+
+    /// Returns `true` if what changes servers is shown.
+    pub(super) fn may_edit(&self) -> bool {
+        self.has(Role::Editor)
+    }
+
+    /// Returns `true` if what is for admins is shown.
+    pub(super) fn may_admin(&self) -> bool {
+        self.has(Role::Admin)
+    }
+
+    /// The name and the role of whoever looks at the page.
+    pub(super) fn operator(&self) -> Option<(Shown, &'static str)> {
+        let operator = self.operator.as_ref()?;
+        Some((Shown::short(&operator.name, 32), operator.role.as_str()))
     }
 }
 
@@ -150,7 +198,7 @@ pub(in super::super) fn dress(hosts: &Hosts, response: Response, is_inside: bool
 fn failure(hosts: &Hosts, fault: &Fault, is_inside: bool) -> Option<Response> {
     let (title, next_step) = said(fault.code());
     let section = match is_inside {
-        true => Section::Servers,
+        true => Section::Nowhere,
         false => Section::Outside,
     };
     let content = Failure {
@@ -168,15 +216,19 @@ fn failure(hosts: &Hosts, fault: &Fault, is_inside: bool) -> Option<Response> {
 fn said(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::NotFound | Code::MethodNotAllowed => (
-            "There is nothing here",
+            "Page not found",
             "The address may be mistyped, or the page is gone.",
         ),
         Code::SignedOut => (
             "You are signed out",
-            "A session lasts 12 hours, and ends when the admin token changes. Sign in in another tab, then send this form again.",
+            "A session lasts 12 hours, and ends when the token changes or somebody ends it. Sign in in another tab, then send this form again.",
+        ),
+        Code::Forbidden => (
+            "Your role does not allow this",
+            "Nothing was changed. Ask an admin, or sign in as somebody else.",
         ),
         Code::ServerNotFound => (
-            "There is no such server",
+            "Server not found",
             "It may have been deleted or renamed. A draft is gone a day after its last change.",
         ),
         Code::HostNotAllowed => (
@@ -191,18 +243,16 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "Somebody else was faster",
             "Nothing was changed. Go back, reload the page, and try again.",
         ),
-        Code::DeclaredInFile => (
-            "This is declared in a file",
-            "Change it in the configuration file; the gateway follows the file.",
-        ),
+        Code::DeclaredInFile => ("This cannot be changed here", "Nothing was changed."),
         Code::Registry => (
             "The storage does not answer",
             "Nothing was changed as far as is known. The log of the gateway says what is wrong; try again when it is mended.",
         ),
-        Code::RequestTooLarge
-        | Code::RequestTimeout
-        | Code::UnsupportedMediaType
-        | Code::InvalidJson => (
+        Code::RequestTooLarge => (
+            "This is too large",
+            "Nothing was changed. A form, a file in it included, takes up to 1 MiB.",
+        ),
+        Code::RequestTimeout | Code::UnsupportedMediaType | Code::InvalidJson => (
             "The form could not be read",
             "Nothing was changed. Go back and send it again.",
         ),

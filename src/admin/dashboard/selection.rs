@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use url::form_urlencoded;
+
 use super::{
-    super::tool_view::{InstructionsView, ToolView},
+    super::tool_view::{Effect, InstructionsView, ToolView},
     form::Form,
     text::Shown,
 };
 use crate::{
     left_out::LeftOut,
-    registry::{Observation, Server, Source, ToolState, members::Tree},
+    registry::{Gate, Observation, Server, Source, ToolState, members::Tree},
 };
 
 /// The most characters of a schema that are shown.
@@ -20,6 +22,8 @@ const SCHEMA: usize = 8000;
 pub(super) struct Selection {
     /// `true` for all tools, including later ones.
     pub(super) is_all: bool,
+    /// Whether later ones wait to be accepted.
+    pub(super) is_later_withheld: bool,
     pub(super) rows: Vec<ToolRow>,
     /// Selected tools that the server does not list, one in each line.
     pub(super) typed: String,
@@ -45,9 +49,13 @@ pub(super) struct ToolRow {
     pub(super) offered: String,
     pub(super) about: Option<Shown>,
     pub(super) schema: Option<Shown>,
+    /// Where it is tried, for one that is listed.
+    pub(super) tried_at: Option<String>,
     pub(super) is_on: bool,
     pub(super) asks: bool,
     pub(super) badge: Option<(&'static str, &'static str)>,
+    /// What it does, as its server says.
+    pub(super) effect: Option<(&'static str, &'static str)>,
 }
 
 impl Selection {
@@ -75,8 +83,10 @@ impl Selection {
                 offered: view.offered_name.clone(),
                 about: view.description.as_deref().map(Shown::of),
                 schema: schema.map(|schema| Shown::short(&schema, SCHEMA)),
+                tried_at: tried_at(server, seen, view),
                 is_on: policy.is_some() || is_all,
                 asks: policy == Some(&"ask_first"),
+                effect: effect(view),
                 badge: match view.state {
                     _ if twice.contains(&view.offered_name) => {
                         Some(("bad", "left out: two tools have this offered name"))
@@ -94,6 +104,7 @@ impl Selection {
                 .map(|tool| (Shown::of(tool.tool()), Shown::of(tool.reason())))
                 .collect(),
             is_all,
+            is_later_withheld: server.new_tools == Some(Gate::Block),
             rows,
             instructions: Said::of(server, seen),
         }
@@ -120,6 +131,21 @@ impl Said {
     }
 }
 
+/// The page on which a tool is tried; a draft has none, and a tool that is not offered.
+fn tried_at(server: &Server, seen: &Observation, view: &ToolView<'_>) -> Option<String> {
+    let now = view.fingerprint.filter(|_| !server.draft)?;
+    server.tools.policy(view.name)?;
+    if server
+        .withheld(view.name, now, seen.pins.as_deref())
+        .is_some()
+    {
+        return None;
+    }
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("tool", view.name).finish();
+    Some(format!("/servers/{}/try?{query}", server.name))
+}
+
 /// A tool in a list of a body, with its policy.
 pub(super) fn selected<'t>(tool: &'t Tree<'_>) -> Option<(&'t str, &'t str)> {
     match tool.as_text() {
@@ -142,6 +168,14 @@ pub(super) fn badge(state: ToolState) -> Option<(&'static str, &'static str)> {
         ToolState::Changed => Some(("warn", "changed")),
         ToolState::New => Some(("warn", "new")),
         ToolState::Removed => Some(("bad", "gone from the server")),
+    }
+}
+
+/// The badge for what a tool does.
+pub(super) fn effect(view: &ToolView<'_>) -> Option<(&'static str, &'static str)> {
+    match view.effect()? {
+        Effect::ReadsOnly => Some(("good", "read-only")),
+        Effect::Destroys => Some(("bad", "destructive")),
     }
 }
 

@@ -6,8 +6,9 @@ use axum::{extract::FromRef, response::Response};
 
 use super::{
     super::{
-        fault::Fault, hosts::Hosts, oauth::Flows, organization::OrganizationStore, parts::Parts,
-        projects::Projects, records::Records, statuses::Statuses, tools::Tools,
+        callers_url::CallersUrl, declared::Declared, fault::Fault, hosts::Hosts, oauth::Flows,
+        organization::OrganizationStore, parts::Parts, projects::Projects, records::Records,
+        statuses::Statuses, tools::Tools,
     },
     page::{Frame, Section, to},
 };
@@ -21,6 +22,8 @@ pub(super) struct ServerPages {
     pub(super) statuses: Statuses,
     pub(super) tools: Tools,
     pub(super) flows: Flows,
+    pub(super) declared: Declared,
+    pub(super) callers_url: CallersUrl,
     projects: Projects,
 }
 
@@ -33,6 +36,8 @@ impl FromRef<Parts> for ServerPages {
             statuses: parts.statuses.clone(),
             tools: parts.tools.clone(),
             flows: parts.flows.clone(),
+            declared: parts.declared,
+            callers_url: parts.callers_url.clone(),
             projects: parts.projects.clone(),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::{
     body::Bytes,
-    extract::{RawQuery, Request, State},
+    extract::{FromRef, RawQuery, Request, State},
     response::{IntoResponse, Response},
 };
 use http::{Extensions, HeaderMap, Method, StatusCode, header::SET_COOKIE};
@@ -14,9 +14,13 @@ use url::{Url, form_urlencoded};
 use super::{
     super::{
         answer::{Answer, later},
+        audit::{Audit, Change},
         fault::{Code, Fault},
         hosts::Hosts,
+        oidc::Provider,
+        operator_sessions::sign_out,
         operator_token::OperatorToken,
+        parts::Parts,
         session::Sessions,
     },
     form::Form,
@@ -36,11 +40,13 @@ struct SignIn<'a> {
     next: &'a str,
     error: Option<String>,
     is_out: bool,
+    /// The host of the provider that one can sign in at, and the address for it.
+    provider: Option<(String, String)>,
 }
 
 /// `GET /sign-in`
 pub(super) async fn ask(
-    State(hosts): State<Arc<Hosts>>,
+    State(door): State<Door>,
     State(sessions): State<Sessions>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -49,40 +55,46 @@ pub(super) async fn ask(
     let query = Form::parse(query.as_bytes())?;
     let next = inside(query.text("next"));
     // From a link on another site, the cookie comes with the second request only.
-    if sessions.is_there(&headers) {
-        return Ok(to(&hosts, next));
+    if sessions.who(&headers).await?.is_some() {
+        return Ok(to(&door.hosts, next));
     }
     let is_out = query.has("out");
-    asked(&hosts, StatusCode::OK, next, None, is_out)
+    door.asked(StatusCode::OK, next, None, is_out)
 }
 
 /// `POST /sign-in`
 pub(super) async fn enter(
-    State(hosts): State<Arc<Hosts>>,
+    State(door): State<Door>,
     State(token): State<OperatorToken>,
     State(sessions): State<Sessions>,
+    State(audit): State<Audit>,
     extensions: Extensions,
     body: Bytes,
 ) -> Answer {
     let form = Form::parse(&body)?;
     let next = inside(form.text("next"));
-    if token.is(form.trimmed("token").as_bytes()) {
-        tracing::info!(action = "sign in", "somebody signed in to the dashboard");
-        let mut response = to(&hosts, next);
-        response.headers_mut().insert(SET_COOKIE, sessions.begin());
+    if let Some(operator) = token.holder(form.trimmed("token").as_bytes()) {
+        let who = (&**operator.name(), operator.role().as_str(), "token");
+        audit.sign_in(who, None).await?;
+        let cookie = sessions.begin(&operator).await?;
+        let mut response = to(&door.hosts, next);
+        response.headers_mut().insert(SET_COOKIE, cookie);
         return Ok(response);
     }
     let wrong = "This is not the admin token. It is in the environment variable that \
                  admin_token_env names, or the file of admin_token_file; the demo prints it when \
-                 it starts.";
+                 it starts. An operator by name has a token of their own.";
     let count = token.wrong(&extensions);
+    if count.times == 1 {
+        audit.refused(Change::new("sign_in.refused", "")).await;
+    }
     if count.times <= TRIES {
         let status = StatusCode::FORBIDDEN;
-        return asked(&hosts, status, next, Some(wrong.into()), false);
+        return door.asked(status, next, Some(wrong.into()), false);
     }
     let error = format!("{wrong} There were too many wrong ones from your address.");
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let page = asked(&hosts, status, next, Some(error), false)?;
+    let page = door.asked(status, next, Some(error), false)?;
     Ok(later(page, count.wait))
 }
 
@@ -90,26 +102,47 @@ pub(super) async fn enter(
 pub(super) async fn leave(
     State(hosts): State<Arc<Hosts>>,
     State(sessions): State<Sessions>,
-) -> Response {
+    State(audit): State<Audit>,
+) -> Answer {
+    sign_out(&sessions, &audit).await?;
     let mut response = to(&hosts, "/sign-in?out");
-    response.headers_mut().insert(SET_COOKIE, sessions.end());
-    response
+    response.headers_mut().insert(SET_COOKIE, sessions.clear());
+    Ok(response)
 }
 
-fn asked(
-    hosts: &Hosts,
-    status: StatusCode,
-    next: &str,
-    error: Option<String>,
-    is_out: bool,
-) -> Answer {
-    let content = SignIn {
-        frame: Frame::of(hosts, Section::Outside),
-        next,
-        error,
-        is_out,
-    };
-    page(status, &content)
+/// What the page is made of that one signs in on.
+#[derive(Clone)]
+pub(super) struct Door {
+    hosts: Arc<Hosts>,
+    provider: Option<Provider>,
+}
+
+impl FromRef<Parts> for Door {
+    fn from_ref(parts: &Parts) -> Self {
+        Self {
+            hosts: parts.hosts.clone(),
+            provider: parts.provider.clone(),
+        }
+    }
+}
+
+impl Door {
+    fn asked(&self, status: StatusCode, next: &str, error: Option<String>, is_out: bool) -> Answer {
+        let frame = Frame::of(&self.hosts, Section::Outside);
+        let provider = self.provider.as_ref().map(|provider| {
+            let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+            let place = format!("{}/sign-in/provider?next={next}", frame.base);
+            (provider.host(), place)
+        });
+        let content = SignIn {
+            frame,
+            next,
+            error,
+            is_out,
+            provider,
+        };
+        page(status, &content)
+    }
 }
 
 /// Redirects a request without a session to the sign-in page, and back afterwards unless it would
@@ -126,8 +159,8 @@ pub(in super::super) fn signed_out(hosts: &Hosts, request: &Request) -> Response
 }
 
 /// `next`, if it is the path of a page of ours; otherwise the first page.
-fn inside(next: &str) -> &str {
-    const HOME: &str = "/servers";
+pub(super) fn inside(next: &str) -> &str {
+    const HOME: &str = "/overview";
     const OURS: &str = "http://ours.invalid";
     let is_plain = next.starts_with('/')
         && next.len() <= LONGEST
@@ -165,7 +198,7 @@ mod tests {
             "/a\r\nset-cookie: x",
             "/é",
         ] {
-            assert_eq!(inside(next), "/servers", "{next:?}");
+            assert_eq!(inside(next), "/overview", "{next:?}");
         }
     }
 }

@@ -10,13 +10,15 @@ use super::{
     text::Shown,
     when::When,
 };
-use crate::registry::Server;
+use crate::registry::{Observation, Server};
 
 /// A badge, and the reason beside it.
 pub(super) struct StatusView {
     pub(super) tone: &'static str,
     pub(super) word: &'static str,
     pub(super) why: Shown,
+    /// The page of the server, if any, where somebody can do something about it.
+    pub(super) review: Option<&'static str>,
     /// The time since when it is so, or of the last look at it.
     pub(super) when: Option<When>,
 }
@@ -28,6 +30,7 @@ impl StatusView {
         let failing_since = observation.and_then(|seen| seen.failing_since);
         let listed_at = observation.and_then(|seen| seen.listed_at);
         let reason = reason(server, seen, now);
+        let mut review = None;
         let (tone, why, at) = match reason {
             None if listed_at.is_none() => ("good", "Not looked at yet".to_owned(), None),
             None => ("good", "Tools listed".to_owned(), listed_at),
@@ -57,11 +60,10 @@ impl StatusView {
                 "Its stored credential cannot be used; enter it anew".to_owned(),
                 None,
             ),
-            Some(Reason::NoTools) => (
-                "warn",
-                "Offers no tools: none is selected and accepted".to_owned(),
-                None,
-            ),
+            Some(Reason::NoTools) => {
+                review = Some("tools");
+                ("warn", no_tools(server, observation), None)
+            }
         };
         Self {
             tone,
@@ -70,7 +72,18 @@ impl StatusView {
                 Some(_) => "Inactive",
             },
             why: Shown::short(&why, 600),
+            review,
             when: at.map(|at| When::of(at, now)),
         }
+    }
+}
+
+/// Why `server` offers no tools.
+fn no_tools(server: &Server, seen: Option<&Observation>) -> String {
+    match seen.map(|seen| (seen.withheld(server), seen.listed.len())) {
+        Some((1, _)) => "1 tool needs review".to_owned(),
+        Some((waiting @ 2.., _)) => format!("{waiting} tools need review"),
+        Some((0, 1..)) => "None of its tools is selected".to_owned(),
+        _ => "It lists no tools".to_owned(),
     }
 }

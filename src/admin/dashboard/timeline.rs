@@ -10,19 +10,28 @@ use super::{
     super::{
         answer::Answer,
         clock::Clock,
+        fault::Fault,
         hosts::Hosts,
+        organization::OrganizationStore,
         traces::{Traces, steps},
     },
     page::{Frame, Section, page},
     selection::pretty,
-    text::Shown,
+    text::{Shown, sentence},
+    title::title,
     traces::Figures,
     when::span,
 };
-use crate::trace::{CallOutcome, CallStep, Step, Trace, TurnStep};
+use crate::{
+    name::ServerName,
+    trace::{CallOutcome, CallStep, Step, Trace, TurnStep},
+    unseen::is_unseen,
+};
 
 /// The width of all of the time, as it is drawn.
 const WIDTH: u128 = 1000;
+/// Servers that are looked up for a link.
+const LINKED: usize = 16;
 /// The least width: what took no time is seen all the same.
 const LEAST: u128 = 4;
 
@@ -31,8 +40,23 @@ const LEAST: u128 = 4;
 struct Timeline {
     frame: Frame,
     id: String,
+    title: String,
+    heading: Shown,
     figures: Figures,
+    refused: Option<Refused>,
+    /// The servers that were named, and the names of those that there are.
+    servers: Vec<(Shown, Option<ServerName>)>,
     bars: Vec<Bar>,
+    /// Whether there are texts that the model was given.
+    has_given: bool,
+}
+
+/// What the caller of a refused request got.
+struct Refused {
+    status: u16,
+    code: Shown,
+    message: Shown,
+    param: Option<Shown>,
 }
 
 /// A step, as it is drawn and described.
@@ -55,6 +79,7 @@ pub(super) async fn show(
     State(hosts): State<Arc<Hosts>>,
     State(traces): State<Traces>,
     State(clock): State<Clock>,
+    State(store): State<OrganizationStore>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = traces.get(path).await?;
@@ -64,13 +89,64 @@ pub(super) async fn show(
     let content = Timeline {
         frame: Frame::of(&hosts, Section::Traces),
         id: trace.id.to_string(),
+        title: plain(&title(&trace)),
+        heading: Shown::short(&title(&trace), 200),
+        refused: steps.iter().find_map(refused),
+        servers: servers(&store, &trace).await?,
         figures: Figures::of(&trace, clock.now()),
+        has_given: steps
+            .iter()
+            .any(|step| matches!(step, Step::Prompt(_) | Step::Instructions(_))),
         bars: steps
             .iter()
             .map(|step| Bar::of(step, model, whole))
             .collect(),
     };
     page(StatusCode::OK, &content)
+}
+
+/// A text for the browser's own title, where nothing can be marked: what cannot be seen is replaced.
+fn plain(text: &str) -> String {
+    let seen = |letter| {
+        if is_unseen(letter) {
+            '\u{fffd}'
+        } else {
+            letter
+        }
+    };
+    text.chars().map(seen).take(200).collect()
+}
+
+fn refused(step: &Step) -> Option<Refused> {
+    let Step::Refusal(refusal) = step else {
+        return None;
+    };
+    Some(Refused {
+        status: refusal.status,
+        code: Shown::short(&refusal.code, 80),
+        message: Shown::short(&sentence(&refusal.message), 2000),
+        param: refusal
+            .param
+            .as_deref()
+            .map(|param| Shown::short(param, 200)),
+    })
+}
+
+/// The servers that a request named; some of them may not be there, or not any more.
+async fn servers(
+    store: &OrganizationStore,
+    trace: &Trace,
+) -> Result<Vec<(Shown, Option<ServerName>)>, Fault> {
+    let mut servers = Vec::with_capacity(trace.servers.len());
+    for (index, name) in trace.servers.iter().enumerate() {
+        let known = name.parse().ok().filter(|_| index < LINKED);
+        let is_there = match &known {
+            Some(name) => store.get(name).await.is_ok(),
+            None => false,
+        };
+        servers.push((Shown::short(name, 40), known.filter(|_| is_there)));
+    }
+    Ok(servers)
 }
 
 /// All of the time that is drawn.
@@ -88,14 +164,15 @@ impl Bar {
         let omitted;
         let (kind, what, name) = match step {
             Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
+            Step::Prompt(_) => ("given", "Prompt", ""),
             Step::Call(call) => ("call", "Tool", &*call.name),
             Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
-            Step::Instructions(given) => ("listing", "Instructions", &*given.server),
+            Step::Instructions(given) => ("given", "Instructions", &*given.server),
             Step::Omission(omission) => {
                 omitted = format!("{} calls beyond those of a turn", omission.calls);
                 ("listing", "", &*omitted)
             }
-            Step::Refusal(_) => ("listing", "", "refuse"),
+            Step::Refusal(_) => ("listing", "Refusal", ""),
         };
         let is_run = !matches!(step, Step::Call(call) if call.outcome == CallOutcome::NotExecuted);
         let timing = step.timing();
@@ -140,7 +217,7 @@ fn error(step: &Step) -> Option<String> {
         }
         Step::Call(call) => call.error.as_deref().map(str::to_owned),
         Step::Listing(listing) => listing.error.as_ref().map(|_| "server_inactive".to_owned()),
-        Step::Instructions(_) => None,
+        Step::Prompt(_) | Step::Instructions(_) => None,
         Step::Omission(_) => Some("turn_call_limit".to_owned()),
         Step::Refusal(refusal) => Some(refusal.code.to_string()),
     }
@@ -151,7 +228,10 @@ fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
     let mut facts = match step {
         Step::Turn(turn) => of_turn(turn),
         Step::Call(call) => of_call(call),
-        Step::Listing(listing) => vec![("Server", Some(listing.server.clone()))],
+        Step::Listing(listing) => vec![
+            ("Server", Some(listing.server.clone())),
+            ("Reason", listing.error.clone()),
+        ],
         Step::Instructions(given) => vec![
             ("Server", Some(given.server.clone())),
             (
@@ -159,13 +239,18 @@ fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
                 Some(given.bytes.to_string()),
             ),
         ],
+        Step::Prompt(prompt) => vec![("Messages, in bytes", Some(prompt.bytes.to_string()))],
         Step::Omission(omission) => vec![("Round", Some(omission.round.to_string()))],
-        Step::Refusal(refusal) => vec![("HTTP status", Some(refusal.status.to_string()))],
+        Step::Refusal(refusal) => vec![
+            ("Message", Some(refusal.message.clone())),
+            ("Member", refusal.param.clone()),
+            ("HTTP status", Some(refusal.status.to_string())),
+        ],
     };
     facts.push(("Error", error(step)));
     let known = facts.into_iter();
     known
-        .filter_map(|(label, value)| Some((label, Shown::short(&value?, 200))))
+        .filter_map(|(label, value)| Some((label, Shown::short(&value?, 400))))
         .collect()
 }
 
@@ -205,6 +290,8 @@ fn number(number: Option<u64>) -> Option<String> {
 /// The texts that were given to a tool or a model, and that it gave.
 fn texts(step: &Step) -> Vec<(&'static str, Shown)> {
     let texts = match step {
+        Step::Turn(turn) => vec![("Answer", &turn.answer)],
+        Step::Prompt(prompt) => vec![("Messages", &prompt.text)],
         Step::Call(call) => vec![("Arguments", &call.arguments), ("Result", &call.result)],
         Step::Instructions(given) => vec![("Instructions", &given.text)],
         _ => Vec::new(),

@@ -21,14 +21,12 @@ use super::{
     fields::{every_tool, read_tools},
     form::Form,
     page::{Frame, page},
-    selection::{Selection, badge, pretty},
+    selection::{Selection, badge, effect, pretty},
     server_pages::ServerPages,
     text::Shown,
     wizard::{Problem, known_tools, status},
 };
-use crate::registry::{
-    Error, Fingerprint, Observation, Pins, Server, Source, ToolState, members::Tree,
-};
+use crate::registry::{Fingerprint, Observation, Pins, Server, Source, ToolState, members::Tree};
 
 /// Lines of a difference that are shown.
 const LINES: usize = 1500;
@@ -54,6 +52,7 @@ struct Change {
     name: String,
     label: Shown,
     badge: (&'static str, &'static str),
+    effect: Option<(&'static str, &'static str)>,
     says: &'static str,
     /// The fingerprint that is accepted; empty accepts that the tool is gone.
     fingerprint: String,
@@ -113,18 +112,18 @@ pub(super) async fn save(
     }
     let saved = match read_tools(&form, &mut given) {
         Ok(()) => pages.records.change(&given, &server).await,
-        Err(fault) => Err(fault),
+        Err(fault) => Err(fault.into()),
     };
     match saved {
         Ok(_) => Ok(pages.to(&format!("/servers/{name}/tools?done=saved"))),
-        Err(fault) => {
-            let errors = match fault.code() {
+        Err(faults) => {
+            let errors = match faults.as_first().code() {
                 Code::StaleVersion => {
                     let message = "Somebody else saved this server meanwhile. Look at your \
                                    selection once more, and save it over theirs";
                     Errors::of(Fault::new(Code::Conflict, message).at("tools"))?
                 }
-                _ => Errors::of(fault)?,
+                _ => Errors::of(faults)?,
             };
             let mut content = content(&pages, &server, given.get("tools"), errors).await?;
             content.selection = content.selection.with_instructions(&form);
@@ -141,7 +140,7 @@ pub(super) async fn accept(
 ) -> Answer {
     let server = pages.store.get(&name).await?;
     if server.source == Source::File && server.pins.is_some() {
-        return Err(Error::Declared { name }.into());
+        return Err(pages.store.declared().fault(&name));
     }
     let form = Form::parse(&form)?;
     let named = form.all("tool").zip(form.all("fingerprint"));
@@ -212,6 +211,7 @@ impl Change {
             name: String::new(),
             label: Shown::of("Instructions of the server"),
             badge,
+            effect: None,
             says: "What the server says of how to use its tools is not what was accepted.",
             fingerprint: view.fingerprint.to_string(),
             lines: differences(&old.unwrap_or_default(), &view.text),
@@ -222,7 +222,9 @@ impl Change {
         let badge = badge(view.state)?;
         let says = match view.state {
             ToolState::Changed => "What the server says about this tool is not what was accepted.",
-            ToolState::New => "This tool appeared after the others were accepted.",
+            ToolState::New => {
+                "This tool appeared after the others were accepted. This is all that its server says of it."
+            }
             _ => "The server does not list this tool any more.",
         };
         let text = |json: Option<&serde_json::value::RawValue>| {
@@ -233,6 +235,7 @@ impl Change {
             name: view.name.to_owned(),
             label: Shown::of(view.name),
             badge,
+            effect: effect(view),
             says,
             fingerprint: view
                 .fingerprint

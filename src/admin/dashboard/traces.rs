@@ -1,6 +1,9 @@
 //! The page of recent exchanges.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use askama::Template;
 use axum::extract::{RawQuery, State};
@@ -10,17 +13,20 @@ use serde_json::Value;
 use super::{
     super::{
         answer::Answer,
+        callers_url::CallersUrl,
         clock::Clock,
         fault::Fault,
         hosts::Hosts,
         organization::OrganizationStore,
         projects::Projects,
+        time::rfc3339,
         traces::{Traces as Records, wanted},
     },
     filters::{Chip, Filters},
     form::Form,
     page::{Frame, Section, page},
     text::Shown,
+    title::subject,
     when::{When, span},
 };
 use crate::{
@@ -29,7 +35,16 @@ use crate::{
 };
 
 /// The members that a list can be narrowed by.
-const NAMES: [&str; 4] = ["project", "server", "model", "outcome"];
+const NAMES: [&str; 8] = [
+    "project", "server", "model", "outcome", "failed", "from", "to", "q",
+];
+/// Spans of time that a list can be narrowed to, up to the present.
+const SINCE: [(u64, &str); 4] = [
+    (60 * 60, "Last hour"),
+    (24 * 60 * 60, "Last 24 hours"),
+    (3 * 24 * 60 * 60, "Last 3 days"),
+    (7 * 24 * 60 * 60, "Last 7 days"),
+];
 /// A menu of more is no help; others are typed.
 const CHOICES: usize = 40;
 
@@ -38,6 +53,9 @@ const CHOICES: usize = 40;
 struct Traces {
     frame: Frame,
     filters: Filters,
+    /// The filters that a search keeps.
+    others: Filters,
+    gateway: CallersUrl,
     chips: Vec<Chip>,
     rows: Vec<Row>,
     next: Option<String>,
@@ -48,6 +66,7 @@ struct Traces {
 
 struct Row {
     id: String,
+    subject: Shown,
     figures: Figures,
 }
 
@@ -59,6 +78,7 @@ pub(super) struct Figures {
     pub(super) servers: Vec<Shown>,
     pub(super) rounds: u64,
     pub(super) calls: u64,
+    pub(super) failed_calls: u64,
     pub(super) tokens: Option<u64>,
     pub(super) cost: Option<String>,
     pub(super) took: String,
@@ -76,6 +96,7 @@ pub(super) async fn list(
     State(projects): State<Projects>,
     State(store): State<OrganizationStore>,
     State(clock): State<Clock>,
+    State(gateway): State<CallersUrl>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = query.unwrap_or_default();
@@ -91,12 +112,13 @@ pub(super) async fn list(
     let now = clock.now();
     let rows = listing.traces.iter().map(|trace| Row {
         id: trace.id.to_string(),
+        subject: Shown::short(&subject(trace), 120),
         figures: Figures::of(trace, now),
     });
     let rows: Vec<_> = rows.collect();
     let content = Traces {
         frame: Frame::of(&hosts, Section::Traces),
-        chips: chips(&projects, &filters).await?,
+        chips: chips(&projects, &filters, now).await?,
         next: listing
             .next
             .map(|next| filters.link("cursor", &next.to_string())),
@@ -106,17 +128,31 @@ pub(super) async fn list(
             false => None,
         },
         rows,
+        others: filters.without("q"),
+        gateway,
         filters,
     };
     page(StatusCode::OK, &content)
 }
 
-async fn chips(projects: &Projects, filters: &Filters) -> Result<Vec<Chip>, Fault> {
+async fn chips(
+    projects: &Projects,
+    filters: &Filters,
+    now: SystemTime,
+) -> Result<Vec<Chip>, Fault> {
     let projects = projects.choices().await?;
     let projects = projects.iter().take(CHOICES);
     let projects = projects.map(|project| (project.as_str(), project.as_str()));
     let outcomes = OUTCOMES.map(|(outcome, words, _)| (outcome.as_str(), words));
+    let since = SINCE.map(|(seconds, words)| {
+        let from = now.checked_sub(Duration::from_secs(seconds));
+        (rfc3339(from.unwrap_or(SystemTime::UNIX_EPOCH)), words)
+    });
+    let since = since.iter().map(|(from, words)| (&**from, *words));
     Ok(vec![
+        filters.open_chip("from", "From", since),
+        filters.open_chip("to", "To", []),
+        filters.chip("failed", "Failures", [("tools", "With failed tools")]),
         filters.open_chip("project", "Project", projects),
         filters.open_chip("server", "Server", []),
         filters.open_chip("model", "Model", []),
@@ -161,6 +197,7 @@ impl Figures {
                 .collect(),
             rounds: trace.rounds,
             calls: trace.calls,
+            failed_calls: trace.failed_calls,
             tokens: usage("total_tokens").and_then(Value::as_u64),
             cost: usage("cost").and_then(Value::as_f64).map(cost),
             took: span(trace.duration),

@@ -19,6 +19,17 @@ impl When {
         }
     }
 
+    /// A point in time that may be to come: how long until then, or how long ago.
+    pub(super) fn until(at: SystemTime, now: SystemTime) -> Self {
+        match at.duration_since(now) {
+            Ok(left) if !left.is_zero() => Self {
+                ago: ahead(left),
+                exact: rfc3339(at),
+            },
+            _ => Self::of(at, now),
+        }
+    }
+
     /// The day and the time of it, in UTC.
     pub(super) fn clock(&self) -> String {
         self.exact
@@ -26,6 +37,21 @@ impl When {
             .take(19)
             .collect::<String>()
             .replace('T', " ")
+    }
+
+    /// It as people write it, such as `28 Feb 2027, 16:30 UTC`.
+    pub(super) fn said(&self) -> String {
+        const MONTHS: [&str; 12] = [
+            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+        ];
+        let part = |range| self.exact.get(range).unwrap_or_default();
+        let month = part(5..7).parse::<usize>().unwrap_or_default();
+        let month = MONTHS
+            .get(month.wrapping_sub(1))
+            .copied()
+            .unwrap_or_default();
+        let day = part(8..10).trim_start_matches('0');
+        format!("{day} {month} {}, {} UTC", part(0..4), part(11..16))
     }
 }
 
@@ -40,6 +66,16 @@ fn ago(passed: Duration) -> String {
         HOUR..DAY => format!("{} h ago", seconds / HOUR),
         DAY..172_800 => "yesterday".to_owned(),
         _ => format!("{} days ago", seconds / DAY),
+    }
+}
+
+/// The time until something that is to come, rounded up: a day that has begun is a day.
+fn ahead(left: Duration) -> String {
+    let seconds = left.as_secs();
+    match seconds {
+        0..3600 => format!("in {} min", seconds / 60 + 1),
+        3600..172_800 => format!("in {} h", seconds.div_ceil(3600)),
+        _ => format!("in {} days", seconds.div_ceil(86_400)),
     }
 }
 
@@ -59,6 +95,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_day_has_the_name_of_its_month() {
+        let now = SystemTime::UNIX_EPOCH;
+        let at = now + Duration::from_secs(1_803_832_201);
+        assert_eq!(When::of(at, now).said(), "28 Feb 2027, 16:30 UTC");
+        assert_eq!(When::of(now, now).said(), "1 Jan 1970, 00:00 UTC");
+    }
+
+    #[test]
     fn times_are_said_in_the_largest_unit_that_fits() {
         for (seconds, said) in [
             (0, "just now"),
@@ -70,6 +114,16 @@ mod tests {
             (172_800, "2 days ago"),
         ] {
             assert_eq!(ago(Duration::from_secs(seconds)), said);
+        }
+        for (seconds, said) in [
+            (1, "in 1 min"),
+            (3599, "in 60 min"),
+            (3600, "in 1 h"),
+            (3601, "in 2 h"),
+            (172_800, "in 2 days"),
+            (7_776_000, "in 90 days"),
+        ] {
+            assert_eq!(ahead(Duration::from_secs(seconds)), said);
         }
         for (millis, said) in [
             (0, "< 1 ms"),

@@ -31,7 +31,7 @@ pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
         Error::Server(error) => {
             let advice = match error.kind() {
                 mcp::ErrorKind::EgressDenied => {
-                    "; if it is meant, allow its address in the \
+                    "; if it is intended, allow its address in the \
                                                  gateway's egress rules"
                 }
                 _ => "; check its URL, or enter the authorization URL and the token URL by hand",
@@ -105,7 +105,7 @@ fn advice(kind: ErrorKind, callback: &Url) -> (Option<&'static str>, String) {
         ErrorKind::InvalidGrant => (None, "connect again"),
         ErrorKind::Egress => (
             Some("auth.issuer"),
-            "if it is meant, enter its issuer, or its authorization URL and its token URL, and \
+            "if it is intended, enter its issuer, or its authorization URL and its token URL, and \
              allow its address in the gateway's egress rules",
         ),
         ErrorKind::Unreachable => (None, "try again in a moment"),

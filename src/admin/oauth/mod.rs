@@ -27,6 +27,7 @@ use url::Url;
 use self::{fault::begin_fault, return_page::ReturnPage};
 use super::{
     answer::{Answer, Named, json},
+    audit::{Audit, Change},
     fault::{Code, Fault},
     organization::OrganizationStore,
     outside::Outside,
@@ -96,6 +97,7 @@ pub(super) struct Flows {
     authorizations: Option<Authorizations>,
     store: OrganizationStore,
     connections: Connections,
+    audit: Audit,
 }
 
 impl Flows {
@@ -103,11 +105,13 @@ impl Flows {
         authorizations: Option<Authorizations>,
         store: OrganizationStore,
         connections: Connections,
+        audit: Audit,
     ) -> Self {
         Self {
             authorizations,
             store,
             connections,
+            audit,
         }
     }
 
@@ -118,24 +122,34 @@ impl Flows {
         let (callbacks, callback) = (outside.callbacks(), outside.callback(&server.id));
         let note = ReturnPage::to(server).to_string();
         let prepared = self.authorizations()?.prepare(server, &callbacks, &note);
-        let prepared = timeout(PATIENCE, prepared).await.map_err(|_| {
-            let seconds = PATIENCE.as_secs();
-            let message = format!("the server and its authorization server took over {seconds} s");
-            Fault::new(Code::AuthorizationFailed, message)
-        })?;
-        let one_time = prepared.map_err(|error| {
-            let said = error.said();
-            tracing::warn!(server = %server.name, %error, said, "an authorization did not begin");
-            begin_fault(error, &callback)
-        })?;
+        let preparing = async {
+            let prepared = timeout(PATIENCE, prepared).await.map_err(|_| {
+                let seconds = PATIENCE.as_secs();
+                let message =
+                    format!("the server and its authorization server took over {seconds} s");
+                Fault::new(Code::AuthorizationFailed, message)
+            })?;
+            prepared.map_err(|error| {
+                let said = error.said();
+                tracing::warn!(server = %server.name, %error, said, "an authorization did not begin");
+                begin_fault(error, &callback)
+            })
+        };
+        let change = Change::new("oauth.connect", &server.name);
+        let one_time = self.audit.around(change, preparing).await?;
         tracing::info!(action = "connect", server = %server.name, "an authorization waits for its browser");
         Ok(outside.at(&format!("{START}{}", one_time.expose_secret())))
     }
 
     /// Gives up the authorization of `server`, if it has one.
     pub(super) async fn disconnect(&self, server: &Server) -> Result<(), Fault> {
-        let disconnected = self.authorizations()?.disconnect(server).await;
-        disconnected.map_err(fault::stored)?;
+        let authorizations = self.authorizations()?;
+        let change = Change::new("oauth.disconnect", &server.name);
+        let disconnecting = async {
+            let disconnected = authorizations.disconnect(server).await;
+            disconnected.map_err(fault::stored)
+        };
+        self.audit.around(change, disconnecting).await?;
         tracing::info!(action = "disconnect", server = %server.name, "an authorization was given up");
         Ok(())
     }
@@ -156,6 +170,15 @@ impl Flows {
     ) -> Result<(), Error> {
         let authorizations = self.authorizations.as_ref().ok_or(Error::State)?;
         let connected = authorizations.finish(uri, browser).await?;
+        // Who began it is in the entry before, without which nothing could have been finished. Anybody
+        // can come here with something made up, and that is no news.
+        if let Err(error) = self
+            .audit
+            .record(Change::new("oauth.connected", name))
+            .await
+        {
+            tracing::error!(%error, server = %name, "the audit does not say that a server was connected");
+        }
         self.look(&connected, name).await;
         Ok(())
     }

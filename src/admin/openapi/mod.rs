@@ -2,9 +2,15 @@
 
 mod schemas;
 
+use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, Parameter};
+use super::{
+    call::{Call, Parameter},
+    media_type::{JSON, MERGE_PATCH},
+    role::Role,
+    roles::least_role,
+};
 
 /// The document of these calls, whose paths begin with `base`.
 pub(super) fn document(base: &str, calls: &[Call]) -> Value {
@@ -20,8 +26,8 @@ pub(super) fn document(base: &str, calls: &[Call]) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT", "identifier": "MIT"},
             "description": "Servers, their tools, their authorizations, and what was done with \
-                them. Every call needs the admin token. What is wrong with a request is told by \
-                the name of its member.",
+                them. Every call needs the token of an operator, with the role in x-least-role or \
+                a higher one. What is wrong with a request is told by the name of its member.",
         },
         "servers": [{"url": if base.is_empty() { "/" } else { base }}],
         "security": [{"token": []}],
@@ -41,9 +47,14 @@ fn operation(call: &Call) -> Value {
         "summary": call.summary,
         "parameters": parameters,
         "responses": responses(call),
+        "x-least-role": least_role(&call.method, call.path).map(Role::as_str),
     });
     if let Some(schema) = call.body {
-        operation["requestBody"] = json!({"required": true, "content": content(schema)});
+        let mut content = content(schema);
+        if call.method == Method::PATCH {
+            content[MERGE_PATCH] = content[JSON].clone();
+        }
+        operation["requestBody"] = json!({"required": true, "content": content});
     }
     operation
 }
@@ -69,6 +80,7 @@ fn in_path(path: &str) -> impl Iterator<Item = Value> {
     names.map(|name| {
         let schema = match name {
             "id" => "TraceId",
+            "tool" => "Text",
             _ => "ServerName",
         };
         json!({"name": name, "in": "path", "required": true, "schema": reference(schema)})
@@ -96,14 +108,17 @@ fn responses(call: &Call) -> Value {
     }
     let (status, schema) = call.answer;
     responses[status.to_string()] = match schema {
-        Some(schema) => json!({"description": "It is done.", "content": content(schema)}),
+        Some(schema) => json!({
+            "description": "It is done.",
+            "content": {call.media_type: {"schema": reference(schema)}},
+        }),
         None => json!({"description": "It is done; there is nothing to say."}),
     };
     responses
 }
 
 fn content(schema: &str) -> Value {
-    json!({"application/json": {"schema": reference(schema)}})
+    json!({JSON: {"schema": reference(schema)}})
 }
 
 fn reference(schema: &str) -> Value {

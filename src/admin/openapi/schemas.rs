@@ -89,6 +89,10 @@ pub(super) fn all() -> Value {
         tools(),
         models(),
         traces(),
+        import(),
+        operators(),
+        api_keys(),
+        overview(),
         rest(),
     ] {
         if let (Some(all), Value::Object(part)) = (all.as_object_mut(), part) {
@@ -101,11 +105,14 @@ pub(super) fn all() -> Value {
 fn words() -> Value {
     let mut words = json!({
         "Text": text(),
+        "Moment": {"type": "string", "description": "RFC 3339, or a day, or a day and a minute, in UTC."},
+        "Time": time(),
         "Limit": {"type": "integer", "minimum": 1, "maximum": LONGEST, "default": 50},
         "ServerName": {
             "type": "string", "pattern": "^[a-z0-9](-?[a-z0-9])*$", "maxLength": 40,
             "description": "No underscores: so `{server}__{tool}` has one reading.",
         },
+        "Flag": {"type": "boolean", "default": false},
         "TraceId": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "Fingerprint": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "WantedStatus": word(&["active", "inactive", "draft"]),
@@ -191,6 +198,9 @@ fn both(member: &About) -> (Value, Value) {
 /// The members that a request must have; for any other, `null` is as good as absent.
 const REQUIRED: [&str; 2] = ["name", "url"];
 
+/// The members that a replacement must have besides.
+const WIDE: [&str; 2] = ["projects", "tools"];
+
 /// Allows `null` beside the values of `schema`.
 fn nullable(schema: Value) -> Value {
     match &schema["type"] {
@@ -241,12 +251,25 @@ fn servers() -> Value {
     new.extend(READ_ONLY.map(|name| (name.to_owned(), ignored())));
     let mut changed = new.clone();
     changed.insert("version".to_owned(), version);
+    let mut patched = changed.clone();
+    let auth = "The members to change; another type leaves nothing of the one before.";
+    patched.insert(
+        "auth".to_owned(),
+        json!({"type": ["object", "null"], "description": auth}),
+    );
+    // Left out they would be the widest that there are.
+    for name in WIDE {
+        if let Some(member) = SERVER.iter().find(|member| member.name == name) {
+            changed.insert(name.to_owned(), both(member).0);
+        }
+    }
     // So that a server is copied by sending what was read under another name.
     new.insert("version".to_owned(), ignored());
     json!({
         "Server": object(answered.into()),
         "NewServer": entered(&REQUIRED, new.into()),
-        "ChangedServer": entered(&["url", "version"], changed.into()),
+        "ChangedServer": entered(&["url", "version", WIDE[0], WIDE[1]], changed.into()),
+        "PatchedServer": entered(&["version"], patched.into()),
         "Servers": object(json!({"servers": list_of("Server"), "next": maybe("ServerName")})),
     })
 }
@@ -313,13 +336,14 @@ fn tools() -> Value {
         "offered_name": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
         "description": or_null(text()),
         "input_schema": {"type": ["object", "boolean", "null"]},
+        "annotations": {"description": "As the server says them: hints, not promises."},
         "selected": {"type": "boolean"},
         "policy": maybe("Policy"),
         "state": word(&["approved", "changed", "new", "removed"]),
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
     }));
-    // Both are there where a tool has changed, so that they can be compared.
+    // The first is there where a tool is new, both where it has changed, so that they can be compared.
     tool["properties"]["definition"] = json!({"type": "object"});
     tool["properties"]["approved_definition"] = json!({"type": "object"});
     json!({
@@ -401,6 +425,7 @@ fn traces() -> Value {
         "model": or_null(text()),
         "servers": {"type": "array", "items": text()},
         "rounds": count(),
+        "failed_calls": count(),
         "stopped_by": or_null(text()),
         "outcome": text(),
         "duration_ms": count(),
@@ -409,6 +434,7 @@ fn traces() -> Value {
     let listed = object(trace.clone());
     trace["spans"] = list_of("Span");
     json!({
+        "Failed": {"enum": ["tools"]},
         "Trace": listed,
         "TraceWithSpans": object(trace),
         "Span": object(json!({
@@ -424,6 +450,226 @@ fn traces() -> Value {
     })
 }
 
+fn import() -> Value {
+    let texts = || json!({"type": "array", "items": text()});
+    let common = || {
+        json!({
+            "from": {"type": "string", "description": "The name in the file."},
+            "disabled": {"type": "boolean", "description": "Whether the file switches it off."},
+        })
+    };
+    let (mut draft, mut rest) = (common(), common());
+    for (name, schema) in [
+        ("name", reference("ServerName")),
+        (
+            "renamed",
+            json!({"type": ["string", "null"], "description": "Why the name is another one."}),
+        ),
+        ("url", text()),
+        ("transport", reference("Transport")),
+        ("auth", reference("AuthType")),
+        ("headers", texts()),
+        (
+            "to_enter",
+            json!({"type": "array", "items": object(json!({
+                "member": text(), "placeholders": texts(),
+            })), "description": "Values that the file leaves open, by the server's members."}),
+        ),
+        ("unread", texts()),
+    ] {
+        draft[name] = schema;
+    }
+    for (name, schema) in [
+        ("reason", text()),
+        (
+            "command",
+            json!({"type": ["string", "null"], "description": "Of a bridge, for a POSIX shell."}),
+        ),
+        ("url", or_null(text())),
+        ("env", texts()),
+    ] {
+        rest[name] = schema;
+    }
+    json!({
+        "McpJson": {
+            "type": "object",
+            "description": "The text of the file, with `mcpServers`, `servers` or `mcp.servers`; it \
+                may have comments, and commas behind last items.",
+        },
+        "Imported": object(json!({
+            "drafts": {"type": "array", "items": object(draft)},
+            "rest": {
+                "type": "array", "items": object(rest),
+                "description": "Servers that cannot become drafts, with what to do.",
+            },
+        })),
+    })
+}
+
+fn operators() -> Value {
+    let role = || word(&["viewer", "editor", "admin"]);
+    let values = || json!({"type": "array", "items": text()});
+    let state = || json!({"description": "As it is answered elsewhere, without secrets; or null."});
+    let entry = json!({
+        "id": reference("TraceId"),
+        "at": time(),
+        "operator": or_null(text()),
+        "role": or_null(text()),
+        "via": or_null(text()),
+        "from": or_null(text()),
+        "action": text(),
+        "target": or_null(text()),
+        "before": state(),
+        "after": state(),
+    });
+    let session = json!({
+        "id": reference("TraceId"),
+        "operator": text(),
+        "role": role(),
+        "via": word(&["token", "oidc"]),
+        "from": or_null(text()),
+        "began_at": time(),
+        "used_at": time(),
+        "ends_at": time(),
+    });
+    json!({
+        "Audit": object(json!({
+            "entries": {"type": "array", "items": object(entry)},
+            "next": maybe("TraceId"),
+        })),
+        "Operators": object(json!({
+            "operators": {"type": "array", "items": object(json!({
+                "name": text(), "role": role(),
+            }))},
+            "provider": {"anyOf": [object(json!({
+                "issuer": text(),
+                "role_claim": text(),
+                "roles": object(json!({
+                    "viewer": values(), "editor": values(), "admin": values(),
+                })),
+            })), {"type": "null"}]},
+        })),
+        "Sessions": object(json!({"sessions": {"type": "array", "items": object(session)}})),
+    })
+}
+
+/// Callers' API keys: one list, and the key itself once.
+fn api_keys() -> Value {
+    let name = || json!({"type": "string", "minLength": 1, "maxLength": 100});
+    let key = json!({
+        "id": reference("TraceId"),
+        "name": name(),
+        "project": name(),
+        "source": word(&["store", "file"]),
+        "created_at": or_null(time()),
+        "expires_at": or_null(time()),
+        "last_used_at": {
+            "type": ["string", "null"], "format": "date-time",
+            "description": "To the minute; not known of keys that are declared in a file.",
+        },
+    });
+    let mut made = key.clone();
+    made["key"] = json!({
+        "type": "string", "readOnly": true,
+        "description": "What callers send as `Authorization: Bearer KEY`. It is shown here and never again.",
+    });
+    json!({
+        "ApiKey": object(key),
+        "ApiKeys": object(json!({"api_keys": list_of("ApiKey")})),
+        "MadeApiKey": object(made),
+        "NewApiKey": entered(&["name", "project"], json!({
+            "name": name(),
+            "project": name(),
+            "expires_at": {
+                "type": ["string", "null"], "format": "date-time", "default": null,
+                "description": "When it stops to open anything; null for never.",
+            },
+        })),
+    })
+}
+
+fn overview() -> Value {
+    let count = || json!({"type": "integer", "minimum": 0});
+    let millis = || {
+        json!({
+            "type": ["integer", "null"], "minimum": 0,
+            "description": "Within 5 %; null where there is none.",
+        })
+    };
+    let sum = json!({
+        "exchanges": count(),
+        "errors": {
+            "type": "integer", "minimum": 0,
+            "description": "upstream_errors, upstream_failures and refused, together.",
+        },
+        "upstream_errors": count(),
+        "upstream_failures": count(),
+        "refused": count(),
+        "cancelled": count(),
+        "out_of_rounds": count(),
+        "out_of_time": count(),
+        "p50_ms": millis(),
+        "p95_ms": millis(),
+        "calls": count(),
+        "failed_calls": count(),
+        "input_tokens": count(),
+        "output_tokens": count(),
+        "cost": {
+            "type": ["number", "null"], "minimum": 0,
+            "description": "As far as it is known; null where it is of no exchange.",
+        },
+        "unpriced": {
+            "type": "integer", "minimum": 0,
+            "description": "Exchanges with tokens whose cost is not known.",
+        },
+    });
+    let with = |mut more: Value| {
+        for (name, schema) in sum.as_object().into_iter().flatten() {
+            more[name] = schema.clone();
+        }
+        more
+    };
+    let name = || {
+        json!({
+            "type": ["string", "null"],
+            "description": "null for requests that named none, and where other is true.",
+        })
+    };
+    let other = || {
+        json!({
+            "type": "boolean",
+            "description": "Whether these are all names that have no row of their own.",
+        })
+    };
+    json!({
+        "Figures": object(sum.clone()),
+        "Overview": object(json!({
+            "from": time(),
+            "to": time(),
+            "bucket": word(&["minute", "hour", "day"]),
+            "project": or_null(text()),
+            "totals": reference("Figures"),
+            "before": maybe("Figures"),
+            "series": list_of("FiguresAt"),
+            "projects": list_of("FiguresOf"),
+            "models": list_of("FiguresOf"),
+            "servers": list_of("FiguresOf"),
+            "tools": list_of("FiguresOfTool"),
+        })),
+        "FiguresAt": object(with(json!({"at": time()}))),
+        "FiguresOf": object(with(json!({"name": name(), "other": other()}))),
+        "FiguresOfTool": object(json!({
+            "server": name(),
+            "tool": name(),
+            "other": other(),
+            "calls": count(),
+            "failed_calls": count(),
+            "p50_ms": millis(),
+            "p95_ms": millis(),
+        })),
+    })
+}
+
 fn rest() -> Value {
     let tool = |members: Value| json!({"type": "array", "items": object(members)});
     json!({
@@ -431,6 +677,25 @@ fn rest() -> Value {
             "type": "string", "format": "uri",
             "description": "To be opened in the operator's browser, once and within ten minutes.",
         }})),
+        "ToolCall": entered(&[], json!({
+            "arguments": {"type": "object", "default": {}},
+            "project": {
+                "type": "string", "minLength": 1, "maxLength": 100, "default": "default",
+                "description": "Whose call it is.",
+            },
+            "fingerprint": {
+                "type": "string",
+                "description": "The definition that was read; required for a tool that asks first.",
+            },
+        })),
+        "ToolResult": object(json!({
+            "result": {"type": "string", "description": "The text that a model would get."},
+            "is_error": {"type": "boolean"},
+            "duration_ms": {"type": "integer", "minimum": 0},
+            "result_bytes": {"type": "integer", "minimum": 0},
+            "truncated": {"type": "boolean"},
+            "trace": maybe("TraceId"),
+        })),
         "KnownProjects": object(json!({"projects": {"type": "array", "items": text()}})),
         "Keys": object(json!({"keys": {"type": "array", "items": object(json!({
             "id": text(),

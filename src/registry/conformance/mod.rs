@@ -8,6 +8,10 @@
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
+//! - [`audit`] for [`AuditStore`](super::AuditStore)
+//! - [`operator_sessions`] for [`OperatorSessionStore`](super::OperatorSessionStore)
+//! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
+//! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -15,7 +19,8 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry, MemoryTraces, conformance,
+//!     MemoryApiKeys, MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels,
+//!     MemoryOperatorSessions, MemoryRegistry, MemoryTraces, conformance, overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -26,6 +31,10 @@
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
+//! conformance::audit::all(async || MemoryAudit::default()).await;
+//! conformance::operator_sessions::all(async || MemoryOperatorSessions::default()).await;
+//! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
+//! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -35,10 +44,14 @@
     reason = "a clause that does not hold panics, and that is what it is for"
 )]
 
+pub mod api_keys;
+pub mod audit;
 pub mod credentials;
 pub mod exchanges;
 pub mod models;
 pub mod observations;
+pub mod operator_sessions;
+pub mod overview;
 pub mod reading;
 pub mod stores;
 pub mod traces;

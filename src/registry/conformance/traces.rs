@@ -23,6 +23,9 @@ clauses! {
         pages_have_every_exchange_once
         a_page_has_a_limit
         filters_find_what_they_say
+        failed_tools_are_found
+        a_span_of_time_is_found
+        a_text_of_names_and_ids_is_found
         an_organization_sees_its_own_only
         one_exchange_is_found_with_its_steps
         what_is_not_there_is_none
@@ -50,7 +53,8 @@ pub fn trace(number: u64) -> Trace {
     trace.model = Some("m".into());
     trace.servers = vec!["docs".to_owned(), "files".to_owned()];
     trace.duration = Duration::from_millis(1234);
-    (trace.rounds, trace.calls) = (1, 2);
+    (trace.rounds, trace.calls, trace.failed_calls) = (1, 2, 1);
+    (trace.tools, trace.called) = (vec!["search".to_owned()], vec!["docs".to_owned()]);
     trace.stopped_by = Some(StoppedBy::Final);
     trace.usage = json!({"total_tokens": 7, "cost": 0.25})
         .as_object()
@@ -179,6 +183,7 @@ pub async fn filters_find_what_they_say(store: impl TraceStore) {
                 server: is(server),
                 model: is(model),
                 outcome: is(outcome),
+                ..none()
             },
         ]
     };
@@ -197,6 +202,96 @@ pub async fn filters_find_what_they_say(store: impl TraceStore) {
         ..none()
     };
     assert_eq!(all_ids(&store, &mixed).await, []);
+}
+
+/// `failed_tools` finds exchanges in which a call failed, whatever their outcome.
+pub async fn failed_tools_are_found(store: impl TraceStore) {
+    let mut well = trace(1);
+    well.failed_calls = 0;
+    let traces = [trace(2), well];
+    record(&store, &traces).await;
+    let failed = TraceFilter {
+        failed_tools: true,
+        ..TraceFilter::default()
+    };
+    assert_eq!(all_ids(&store, &failed).await, [traces[0].id]);
+}
+
+/// `from` and `to` find what began in between; the end does not belong to it.
+pub async fn a_span_of_time_is_found(store: impl TraceStore) {
+    let traces: Vec<_> = (0..4).map(trace).collect();
+    record(&store, &traces).await;
+    let at = |number: usize| Some(traces[number].started_at);
+    for (from, to, found) in [
+        (at(1), None, vec![3, 2, 1]),
+        (None, at(2), vec![1, 0]),
+        (at(1), at(3), vec![2, 1]),
+        (at(3), at(1), vec![]),
+    ] {
+        let filter = TraceFilter {
+            from,
+            to,
+            ..TraceFilter::default()
+        };
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|number: usize| traces[number].id)
+            .collect();
+        assert_eq!(all_ids(&store, &filter).await, found, "{filter:?}");
+    }
+    // A page ends where the one before did, within the time.
+    let filter = TraceFilter {
+        from: at(1),
+        ..TraceFilter::default()
+    };
+    let page = TracePage {
+        before: Some(traces[2].id),
+        ..TracePage::default()
+    };
+    let listing = list(&store, &filter, &page).await;
+    assert_eq!(listing.traces.len(), 1);
+    assert_eq!(listing.traces[0].id, traces[1].id);
+}
+
+/// `text` finds a part of any name or id, in whatever case, and nothing else.
+pub async fn a_text_of_names_and_ids_is_found(store: impl TraceStore) {
+    let mut other = trace(1);
+    (other.model, other.servers) = (Some("gpt-Ä".into()), vec!["wiki".to_owned()]);
+    let other = other.with_steps(Vec::new());
+    let traces = [trace(2), other];
+    record(&store, &traces).await;
+    let find = async |text: &str| {
+        let text = Some(text.to_owned());
+        let filter = TraceFilter {
+            text,
+            ..TraceFilter::default()
+        };
+        all_ids(&store, &filter).await
+    };
+    let (first, second) = (traces[0].id, traces[1].id);
+    for text in ["docs__SEARCH", "all_1", "files", "s__s", &first.to_string()] {
+        assert_eq!(find(text).await, [first], "{text}");
+    }
+    for text in ["GPT-ä", "wiki"] {
+        assert_eq!(find(text).await, [second], "{text}");
+    }
+    assert_eq!(find("").await, [first, second]);
+    for text in [
+        "web",
+        "\"é\"",
+        "docsfiles",
+        "100%",
+        "_",
+        "'; --",
+        "\0",
+        "\\",
+    ] {
+        let found = match text {
+            "_" => vec![first],
+            _ => Vec::new(),
+        };
+        assert_eq!(find(text).await, found, "{text:?}");
+    }
 }
 
 /// An organization sees its own exchanges only, by list and by id.

@@ -273,10 +273,10 @@ mod tests {
             fault(&header(", value_env = \"KEY\"")),
             "auth.headers[0].value_file: give either value_env or value_file (line 4)"
         );
-        mode(0o640);
+        mode(0o644);
         let shown = fault(&header(""));
         assert!(
-            shown.contains("has the mode 0640") && shown.contains("chmod 600"),
+            shown.contains("has the mode 0644") && shown.contains("chmod 600"),
             "{shown}"
         );
         fs::remove_file(&path).unwrap();

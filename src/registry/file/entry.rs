@@ -123,7 +123,8 @@ fn server(entry: &Tree<'_>, env: Env<'_>) -> Result<Server, Fault> {
         matches!(given, Given::Everywhere | Given::Entered)
     }))?;
     let name = keys.require("name")?;
-    let mut server = members::read(&keys, name.text()?, &File(env))?;
+    let server = members::read(&keys, name.text()?, &File(env));
+    let mut server = server.map_err(members::Faults::first)?;
     server.id = ServerId::of_declared(&server.name);
     // What the file says is accepted, and nobody can accept anything else.
     server.on_change = Some(match server.pins {

@@ -19,13 +19,16 @@ mod watch;
 #[cfg(test)]
 pub(super) mod written;
 
-use std::{env, fmt, future::ready, path::Path, sync::Arc};
+use std::{env, fmt, future::ready, io, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
-use tokio::runtime::Handle;
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 pub use self::error::FileError;
-use self::watch::Follower;
+use self::watch::{Asked, Follower};
 pub(super) use self::{state::Declared, watch::Guard};
 use super::{
     error::Error, future::BoxFuture, model_rules::ModelRules, model_store::ModelRegistry,
@@ -122,6 +125,8 @@ pub(super) const ORGANIZATION: &str = "default";
 pub struct FileRegistry {
     // A reload swaps the whole map, so a reader never sees half of a file and never waits.
     state: Arc<ArcSwap<Declared>>,
+    /// Whoever follows the file; `None` if there is none.
+    follower: Option<mpsc::Sender<Asked>>,
 }
 
 impl FileRegistry {
@@ -145,8 +150,12 @@ impl FileRegistry {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
         let runtime = runtime()?;
         let (state, follower) = Follower::open(path.as_ref(), process_env)?;
-        runtime.spawn(follower.run(Box::new(|_| Box::pin(ready(Ok(()))))));
-        Ok(Self { state })
+        let (asking, asked) = mpsc::channel(1);
+        runtime.spawn(follower.run(Box::new(|_| Box::pin(ready(Ok(())))), asked));
+        Ok(Self {
+            state,
+            follower: Some(asking),
+        })
     }
 
     /// Opens the file like [`open`](Self::open); `guard` has to accept what it declares, now and
@@ -155,8 +164,12 @@ impl FileRegistry {
         let runtime = runtime()?;
         let (state, follower) = Follower::open(path, process_env)?;
         guard(state.load_full()).await?;
-        runtime.spawn(follower.run(guard));
-        Ok(Self { state })
+        let (asking, asked) = mpsc::channel(1);
+        runtime.spawn(follower.run(guard, asked));
+        Ok(Self {
+            state,
+            follower: Some(asking),
+        })
     }
 
     /// Reads TOML text; `env` gives the value of an environment variable, or `None`.
@@ -171,7 +184,29 @@ impl FileRegistry {
         let declared = state::after(&Declared::default(), entry::declared(text, &env)?);
         Ok(Self {
             state: Arc::new(ArcSwap::from_pointee(declared)),
+            follower: None,
         })
+    }
+
+    /// Reads the file at once, whether or not it has changed: the files and variables of its secrets
+    /// may have. What was [parsed](Self::parse) has no file, and stays.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); the last good state stays in force.
+    ///
+    /// # Cancellation
+    /// The file is read all the same.
+    pub async fn reload(&self) -> Result<(), FileError> {
+        let Some(follower) = &self.follower else {
+            return Ok(());
+        };
+        let (answer, read) = oneshot::channel();
+        // Its task ends with its runtime, and with the last clone.
+        let gone = || FileError::Read {
+            source: io::Error::other("nobody follows it any more"),
+        };
+        follower.send(answer).await.map_err(|_| gone())?;
+        read.await.map_err(|_| gone())?
     }
 
     /// The current servers, sorted by name; disabled ones included.

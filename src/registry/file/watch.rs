@@ -10,7 +10,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::BoxFuture;
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::spawn_blocking,
+    time::timeout,
+};
 
 use super::{
     FileError, entry,
@@ -33,6 +37,9 @@ const REFUSED: u32 = 20;
 /// A check of what a changed file declares, before it takes effect.
 pub(in crate::registry) type Guard =
     Box<dyn Fn(Arc<Declared>) -> BoxFuture<'static, Result<(), FileError>> + Send + Sync>;
+
+/// Asks a follower to read its file at once, and is told what came of it.
+pub(super) type Asked = oneshot::Sender<Result<(), FileError>>;
 
 /// Keeps a registry's state what its file says.
 pub(super) struct Follower<E> {
@@ -74,10 +81,18 @@ where
         Ok((state, follower))
     }
 
-    /// Looks again and again, until the last clone of the registry is gone.
-    pub(super) async fn run(mut self, guard: Guard) {
+    /// Looks again and again, and whenever it is asked to, until the last clone of the registry is
+    /// gone.
+    pub(super) async fn run(mut self, guard: Guard, mut asked: mpsc::Receiver<Asked>) {
         loop {
-            sleep(PAUSE).await;
+            if let Ok(asked) = timeout(PAUSE, asked.recv()).await {
+                let Some(answer) = asked else { return };
+                let Some(follower) = self.read_now(&guard, answer).await else {
+                    return;
+                };
+                self = follower;
+                continue;
+            }
             // A `stat` on a network mount can take its time, so it blocks no worker.
             let look = spawn_blocking(move || {
                 let look = self.look();
@@ -101,6 +116,29 @@ where
                 }
             };
         }
+    }
+
+    /// Reads the file whether or not it has changed, as files of secrets may have; a fault is for who
+    /// asked. `None` if the runtime is ending.
+    async fn read_now(mut self, guard: &Guard, answer: Asked) -> Option<Self> {
+        let read = spawn_blocking(move || {
+            let stamp = Stamp::of(&self.path);
+            let read = text(&self.path).and_then(|text| entry::declared(&text, &self.env));
+            (self.read, self.seen, self.refused) = (stamp, stamp, None);
+            (self, read)
+        });
+        let (follower, read) = read.await.ok()?;
+        let settled = match (read, follower.state.upgrade()) {
+            (Ok(read), Some(state)) => {
+                let declared = Arc::new(state::after(&state.load(), read));
+                let settled = guard(declared.clone()).await;
+                settled.map(|()| state.store(declared))
+            }
+            (read, _) => read.map(drop),
+        };
+        // Whoever asked may be gone.
+        let _ = answer.send(settled);
+        Some(follower)
     }
 
     /// Looks at the file once, and reads it if it has changed and come to rest.
@@ -202,7 +240,7 @@ mod tests {
     };
 
     use futures_util::FutureExt;
-    use tokio::time::timeout;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::{
@@ -467,6 +505,35 @@ mod tests {
             shown.contains("utf-8") && !shown.contains("s3cret"),
             "{shown}"
         );
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_did_not_change_is_read_again_for_who_asks() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let secret = Temporary::new("one");
+        fs::set_permissions(&secret.0, PermissionsExt::from_mode(0o600)).unwrap();
+        let file = Temporary::new(&entry(
+            "a",
+            &format!(
+                "auth = {{ type = \"static_headers\", headers = [{{ name = \"x-key\", value_file = {:?} }}] }}",
+                secret.0
+            ),
+        ));
+        let registry = FileRegistry::open(&file.0).unwrap();
+        let key = || registry.servers()[0].auth.headers()["x-key"].clone();
+        assert_eq!(key(), "one");
+        secret.write("two");
+        registry.reload().await.unwrap();
+        assert_eq!(key(), "two");
+
+        // A fault is for who asked, and changes nothing.
+        fs::remove_file(&secret.0).unwrap();
+        assert!(registry.reload().await.is_err());
+        assert_eq!(key(), "two");
+        let parsed = FileRegistry::parse(&entry("a", ""), no_env).unwrap();
+        parsed.reload().await.unwrap();
     }
 
     // Time moves on by itself while nothing but sleeps is left, and stands while a file is read.

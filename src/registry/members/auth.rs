@@ -7,13 +7,14 @@ use url::Url;
 
 use super::{
     about::Kind,
+    faults::Faults,
     member::{Member, member, read_all},
     node::{Fault, Members, Node},
     secrets::{HeaderValue, Secrets, Writer},
     tree::Tree,
     word::Word,
 };
-use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader};
+use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader, auth::check_count};
 
 /// The labels of the list of headers, and of the name and value of each.
 pub(crate) const HEADERS: &str = "Headers";
@@ -84,10 +85,13 @@ pub(crate) fn method(kind: AuthKind) -> &'static str {
 }
 
 /// Reads the authentication with a server at `url`; a member of another type is refused.
-pub(super) fn read(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
+pub(super) fn read(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Faults<Fault>> {
     let members = at.table(format!("must be {} with a type", at.words().table))?;
     match members.require("type")?.word()? {
-        AuthKind::None => members.allow(["type"]).map(|()| Auth::None),
+        AuthKind::None => {
+            members.allow(["type"])?;
+            Ok(Auth::None)
+        }
         AuthKind::StaticHeaders => {
             members.allow(["type", "headers"])?;
             read_headers(&members.require("headers")?, url, secrets)
@@ -104,7 +108,7 @@ pub(super) fn read(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Au
     }
 }
 
-fn read_headers(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
+fn read_headers(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Faults<Fault>> {
     let forms = at.words().spelled("value");
     let forms: Vec<_> = forms
         .iter()
@@ -112,21 +116,24 @@ fn read_headers(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth,
         .collect();
     let form = forms.join(" or ");
     let items = at.items(format!("must be a list of {form}"))?;
+    check_count(items.len()).map_err(|error| at.refused(error))?;
     let mut headers: Vec<StaticHeader> = Vec::with_capacity(items.len());
+    let mut faults = Vec::new();
     for item in &items {
-        let members = item.table(format!("must be {form}"))?;
-        let header = read_header(at, &members, url, secrets)?;
-        if headers.iter().any(|other| other.name() == header.name()) {
-            let reason = format!("{} is given twice", header.name());
-            let error = Error::invalid("auth.headers", reason);
-            return Err(blamed(at, item).refused(error));
+        let header = item
+            .table(format!("must be {form}"))
+            .and_then(|members| read_header(at, &members, url, secrets));
+        match header {
+            Ok(header) if headers.iter().any(|other| other.name() == header.name()) => {
+                let reason = format!("{} is given twice", header.name());
+                let error = Error::invalid("auth.headers", reason);
+                faults.push(blamed(at, item).refused(error));
+            }
+            Ok(header) => headers.push(header),
+            Err(fault) => faults.push(fault),
         }
-        headers.push(header);
     }
-    match headers.is_empty() {
-        true => Err(at.refused(Error::invalid("auth.headers", "name at least one header"))),
-        false => Ok(Auth::StaticHeaders(headers)),
-    }
+    Faults::unless(faults, Auth::StaticHeaders(headers))
 }
 
 fn read_header(
@@ -161,19 +168,24 @@ fn blamed<'b>(list: &'b Node<'b>, item: &'b Node<'b>) -> &'b Node<'b> {
     }
 }
 
-fn read_oauth2(members: &Members<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
+fn read_oauth2(
+    members: &Members<'_>,
+    url: &Url,
+    secrets: &dyn Secrets,
+) -> Result<Auth, Faults<Fault>> {
     members.allow(
         ["type"]
             .into_iter()
             .chain(OAUTH2.iter().map(|member| member.name)),
     )?;
     let mut oauth = OAuth2::default();
-    read_all(OAUTH2, &mut oauth, members, secrets)?;
+    if let Some(faults) = Faults::of(read_all(OAUTH2, &mut oauth, members, secrets)) {
+        return Err(faults);
+    }
     let (secret, set_at) = secrets.client_secret(members, &oauth, url)?;
     (oauth.client_secret, oauth.client_secret_set_at) = (secret, set_at);
-    secrets
-        .oauth2(oauth)
-        .map_err(|error| members.refused(error))
+    let auth = secrets.oauth2(oauth);
+    Ok(auth.map_err(|error| members.refused(error))?)
 }
 
 /// Writes `auth`, with its secrets as `writer` represents them. A credential that cannot be opened

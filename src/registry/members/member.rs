@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use super::{
     about::{About, Given, Kind},
+    faults::Faults,
     node::{Fault, Members, Node},
     secrets::{Secrets, Writer},
     tree::Tree,
@@ -21,7 +22,7 @@ pub(crate) struct Member<T: 'static> {
 }
 
 /// Reads a value into its field of `T`. The value is neither absent nor null.
-type Read<T> = fn(&mut T, &Node<'_>, &dyn Secrets) -> Result<(), Fault>;
+type Read<T> = fn(&mut T, &Node<'_>, &dyn Secrets) -> Result<(), Faults<Fault>>;
 /// Writes the field of `T` as a value; [`Tree::Null`] if it is not set.
 type Write<T> = for<'t> fn(&'t T, &Writer) -> Tree<'t>;
 
@@ -107,25 +108,37 @@ impl<T> Member<T> {
     }
 }
 
-/// Reads those members of `all` that are present into `of`.
-pub(super) fn read_all<T>(
-    all: &[Member<T>],
+/// Reads those members of `all` that are present into `of`, and returns what is wrong with them.
+pub(super) fn read_all<T: 'static>(
+    all: impl IntoIterator<Item = &'static Member<T>>,
     of: &mut T,
     members: &Members<'_>,
     secrets: &dyn Secrets,
-) -> Result<(), Fault> {
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
     for member in all {
         let Some(at) = members.get(member.name) else {
             continue;
         };
-        // A field that nobody filled in.
-        if matches!(member.kind, Kind::Prose { .. }) && at.is_blank() {
-            continue;
+        if let Err(wrong) = read_one(member, of, &at, secrets) {
+            faults.extend(wrong);
         }
-        if member.is_reached {
-            secrets.reach(&at)?;
-        }
-        (member.read)(of, &at, secrets)?;
     }
-    Ok(())
+    faults
+}
+
+fn read_one<T>(
+    member: &Member<T>,
+    of: &mut T,
+    at: &Node<'_>,
+    secrets: &dyn Secrets,
+) -> Result<(), Faults<Fault>> {
+    // A field that nobody filled in.
+    if matches!(member.kind, Kind::Prose { .. }) && at.is_blank() {
+        return Ok(());
+    }
+    if member.is_reached {
+        secrets.reach(at)?;
+    }
+    (member.read)(of, at, secrets)
 }

@@ -35,6 +35,7 @@
 
 mod about;
 mod auth;
+mod faults;
 mod member;
 mod models;
 mod node;
@@ -47,6 +48,7 @@ mod word;
 pub(crate) use self::{
     about::{About, Given, Kind},
     auth::{HEADER, HEADER_VALUE, HEADERS, OAUTH2, PASSTHROUGH, method, write as write_auth},
+    faults::Faults,
     member::Member,
     models::{read_alias, read_default, read_rules, write_rules},
     node::{Blank, Fault, Members, Node, Step, Tone, Words},

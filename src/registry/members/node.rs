@@ -253,6 +253,14 @@ impl<'t> Members<'t> {
         })
     }
 
+    /// All members in their order, with the names that they have.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'t str, Node<'t>)> {
+        self.members.iter().map(|(name, tree)| {
+            let at = self.place(name);
+            (&**name, Node { tree, ..at })
+        })
+    }
+
     /// Returns `true` if the member `name` is present, even as null.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()

@@ -1,15 +1,21 @@
 //! The members of a server, and the functions that read and write a server by them.
 
+use url::Url;
+
 use super::{
     about::{Given, Kind},
     auth,
+    faults::Faults,
     member::{Member, member, read_all},
     node::{Fault, Members, Node, Step},
     secrets::{Secrets, Writer},
     tree::Tree,
     value::{read_tools, write_tools},
 };
-use crate::registry::{Error, Server};
+use crate::registry::{
+    Error, Server,
+    server::{parse_name, parse_url},
+};
 
 /// The members of a server, in the order in which pages and documents list them.
 pub(crate) static SERVER: &[Member<Server>] = &[
@@ -90,8 +96,17 @@ pub(crate) static SERVER: &[Member<Server>] = &[
             "In seconds, however much progress it makes. Leave empty for the gateway's limit, which is \
              600 unless it was changed. No call outlasts the deadline of its request, 300 by default.",
         ),
-    member!(Server, on_change, "Changed tools").given(Given::NotInFiles),
-    member!(Server, new_tools, "New tools").given(Given::NotInFiles),
+    member!(Server, on_change, "Changed tools")
+        .given(Given::NotInFiles)
+        .description(
+            "Whether a tool whose definition has changed is offered before somebody accepts it; null \
+             when it is created: block in a database, allow where there is none.",
+        ),
+    member!(Server, new_tools, "New tools")
+        .given(Given::NotInFiles)
+        .description(
+            "The same for a tool that appears later, where all tools are selected.",
+        ),
     member!(Server, enabled, "Enabled"),
     Member::new(
         "auth",
@@ -111,17 +126,42 @@ pub(crate) static SERVER: &[Member<Server>] = &[
 /// Unknown members are ignored: callers first decide which ones to [allow](Members::allow).
 ///
 /// # Errors
-/// The first [`Fault`], with the path of its value.
+/// All faults, each with the path of its value. Where the URL is wrong, the authentication is not
+/// looked at: what may be kept of it depends on the URL.
 pub(crate) fn read(
     members: &Members<'_>,
     name: &str,
     secrets: &dyn Secrets,
-) -> Result<Server, Fault> {
-    let url = members.require("url")?;
-    let mut server = Server::new(name, url.text()?).map_err(|error| refused(members, error))?;
-    server.url = secrets.url(&url, server.url)?;
-    read_all(SERVER, &mut server, members, secrets)?;
-    Ok(server)
+) -> Result<Server, Faults<Fault>> {
+    let mut faults = Vec::new();
+    let name = parse_name(name).map_err(|error| refused(members, error));
+    let url = read_url(members, secrets);
+    let is_placed = url.is_ok();
+    let mut server = match (name, url) {
+        (Ok(name), Ok(url)) => Server::of(name, url),
+        // Of another server, all the rest is looked at just as well.
+        (name, url) => {
+            let other = Server::new("other", "https://other.invalid");
+            let mut other = other.map_err(|error| members.refused(error))?;
+            faults.extend(name.err());
+            match url {
+                Ok(url) => other.url = url,
+                Err(fault) => faults.push(fault),
+            }
+            other
+        }
+    };
+    let rest = SERVER
+        .iter()
+        .filter(|member| is_placed || member.name != "auth");
+    faults.extend(read_all(rest, &mut server, members, secrets));
+    Faults::unless(faults, server)
+}
+
+fn read_url(members: &Members<'_>, secrets: &dyn Secrets) -> Result<Url, Fault> {
+    let at = members.require("url")?;
+    let url = parse_url(at.text()?).map_err(|error| refused(members, error))?;
+    secrets.url(&at, url)
 }
 
 /// Writes `server` as a table of the members that `is_given` selects.
@@ -156,6 +196,6 @@ fn refused(members: &Members<'_>, error: Error) -> Fault {
 }
 
 /// The reader of name and URL, which does nothing: [`read`] needs both before there is a server.
-fn read_before(_: &mut Server, _: &Node<'_>, _: &dyn Secrets) -> Result<(), Fault> {
+fn read_before(_: &mut Server, _: &Node<'_>, _: &dyn Secrets) -> Result<(), Faults<Fault>> {
     Ok(())
 }

@@ -145,6 +145,13 @@ impl Database {
         })
     }
 
+    /// Closes all connections, once those who use them have given them back. What writes is closed
+    /// last: with it SQLite folds its log into the file, which a connection that only reads does not.
+    pub(super) async fn close(&self) {
+        self.read.close().await;
+        self.write.close().await;
+    }
+
     /// Notes whether the database answered the last time.
     pub(super) fn set_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::Relaxed);

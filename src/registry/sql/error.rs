@@ -74,6 +74,8 @@ pub enum SqlFault {
     },
     /// The file is not a SQLite database.
     NotADatabase,
+    /// The file exists already, and a backup overwrites nothing.
+    Exists,
     /// The file can be read but not written.
     ReadOnly,
     /// Another process keeps the file locked.
@@ -147,14 +149,15 @@ impl fmt::Display for SqlFault {
             Self::NotAFile => f.write_str("is not a regular file"),
             Self::Permissions { mode, suffix: "" } => write!(
                 f,
-                "its mode {mode:04o} lets others at what is stored; run chmod 600 on it"
+                "its mode {mode:04o} lets other users read what is stored; run chmod 600 on it"
             ),
             Self::Permissions { mode, suffix } => write!(
                 f,
-                "the mode {mode:04o} of the file {suffix} beside it lets others at what is stored; \
+                "the mode {mode:04o} of the file {suffix} beside it lets other users read what is stored; \
                  run chmod 600 on it"
             ),
             Self::NotADatabase => f.write_str("is not a SQLite database"),
+            Self::Exists => f.write_str("exists already; a backup overwrites nothing"),
             Self::ReadOnly => f.write_str("cannot be written"),
             Self::Locked => f.write_str("is locked by another process"),
             Self::Newer { found, known } => write!(

@@ -1,8 +1,9 @@
 //! Changes by other replicas, and by other processes on the same file.
 //!
 //! Every change counts up a revision and leaves the server's name beside it, or that the aliases of
-//! models have changed. Each process looks at the revision twice a second, and at once when
-//! PostgreSQL says so, and drops from its cache what has changed; aliases it reads anew.
+//! models or callers' keys have changed. Each process looks at the revision twice a second, and at
+//! once when PostgreSQL says so, and drops from its cache what has changed; aliases and keys it reads
+//! anew.
 //!
 //! Notifications only make it faster: a connection that is deaf, or a pooler that swallows them,
 //! costs half a second and nothing else.
@@ -13,6 +14,7 @@ use sqlx::{Any, Row, Transaction};
 use tokio::{sync::Notify, time::timeout};
 
 use super::{
+    api_key_cache::KeyCache,
     cache::{Cache, Key},
     database::{Database, sql},
     model_cache::Models,
@@ -29,6 +31,8 @@ const CHANGES: i64 = 1000;
 
 /// Stands for the aliases and defaults of an organization; no server has such a name.
 const MODELS: &str = "*models";
+/// Stands for callers' keys, of all organizations.
+const API_KEYS: &str = "*api-keys";
 
 /// Notes a change of the server `key` within the transaction that makes it.
 pub(super) async fn note(
@@ -46,6 +50,14 @@ pub(super) async fn note_models(
     organization: &str,
 ) -> Result<(), sqlx::Error> {
     note_name(tx, database, organization, MODELS).await
+}
+
+/// Notes a change of callers' keys within the transaction that makes it.
+pub(super) async fn note_api_keys(
+    tx: &mut Transaction<'static, Any>,
+    database: &Database,
+) -> Result<(), sqlx::Error> {
+    note_name(tx, database, "", API_KEYS).await
 }
 
 async fn note_name(
@@ -84,24 +96,28 @@ pub(super) async fn revision(database: &Database) -> Result<i64, sqlx::Error> {
         .try_get(0)
 }
 
+/// What is kept in memory of the database.
+#[derive(Clone)]
+pub(super) struct InMemory {
+    pub(super) cache: Arc<Cache>,
+    pub(super) models: Arc<Models>,
+    pub(super) keys: Arc<KeyCache>,
+}
+
 /// Follows the changes after the revision `seen`, for as long as it is polled.
-pub(super) async fn follow(
-    database: Database,
-    (cache, models): (Arc<Cache>, Arc<Models>),
-    wake: Arc<Notify>,
-    mut seen: i64,
-) {
+pub(super) async fn follow(database: Database, kept: InMemory, wake: Arc<Notify>, mut seen: i64) {
     let mut is_away = false;
     loop {
         // Either way it is time to look.
         let _ = timeout(LOOK, wake.notified()).await;
-        let looked = timeout(ANSWER, catch_up(&database, (&cache, &models), &mut seen)).await;
+        let looked = timeout(ANSWER, catch_up(&database, &kept, &mut seen)).await;
         let caught_up = looked.unwrap_or_else(|_| Err(database.no_answer(ANSWER)));
         let was_away = std::mem::replace(&mut is_away, caught_up.is_err());
         database.set_away(is_away);
         match caught_up {
             Ok(()) => {
-                cache.heard();
+                kept.cache.heard();
+                kept.keys.heard();
                 if was_away {
                     tracing::info!("the registry's database is there again");
                 }
@@ -119,7 +135,11 @@ pub(super) async fn follow(
 
 async fn catch_up(
     database: &Database,
-    (cache, models): (&Cache, &Models),
+    InMemory {
+        cache,
+        models,
+        keys,
+    }: &InMemory,
     seen: &mut i64,
 ) -> Result<(), Error> {
     let now = revision(database).await?;
@@ -136,6 +156,7 @@ async fn catch_up(
         // Changes were missed, or the database was put back to an older state.
         cache.forget_all();
         models.read_all(database).await?;
+        keys.read_all(database).await?;
         *seen = now;
         return Ok(());
     }
@@ -144,6 +165,7 @@ async fn catch_up(
         match name.parse() {
             Ok(name) => cache.forget(&(organization.into(), name)),
             Err(_) if name == MODELS => models.read_one(database, organization).await?,
+            Err(_) if name == API_KEYS => keys.read_all(database).await?,
             Err(_) => cache.forget_all(),
         }
         *seen = row.try_get(0)?;

@@ -3,12 +3,16 @@
 //! Nothing is written before the check, and there is no way around it: whoever has lost a key
 //! removes what it sealed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use arc_swap::ArcSwap;
 use sqlx::{AnyConnection, Row};
 
 use super::{database::sql, error::SqlFault};
 use crate::secret::{KeyId, KeyRing, OpenError, Place};
+
+/// The key ring in use, which may be replaced at any time.
+pub(super) type Ring = Arc<ArcSwap<KeyRing>>;
 
 /// The place of the check record, which reveals a wrong key.
 const CHECK: Place<'static> = Place {
@@ -29,6 +33,12 @@ pub(super) async fn check(connection: &mut AnyConnection, ring: &KeyRing) -> Res
             return Err(SqlFault::KeyMissing { id, records });
         }
     }
+    opens(connection, ring).await
+}
+
+/// Refuses a ring that does not open the check record, which is sealed by the newest key of whoever
+/// resealed last.
+pub(super) async fn opens(connection: &mut AnyConnection, ring: &KeyRing) -> Result<(), SqlFault> {
     let sealed = sql("SELECT sealed FROM mcp_schema WHERE one = 1")
         .fetch_one(connection)
         .await?;
@@ -77,6 +87,7 @@ pub(super) async fn counts(
             UNION ALL SELECT sealed_by FROM mcp_states
             UNION ALL SELECT sealed_by FROM mcp_exchange_texts
             UNION ALL SELECT sealed_by FROM mcp_exchange_key
+            UNION ALL SELECT sealed_by FROM mcp_traces WHERE sealed_by IS NOT NULL
             UNION ALL SELECT sealed_by FROM mcp_schema
         ) AS records GROUP BY sealed_by")
     .fetch_all(connection)

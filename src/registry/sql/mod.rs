@@ -6,7 +6,9 @@
 //!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
 //!                 others changed        │  └──── observations: what is known, who probes
 //!                                       ├─────── exchanges: what later requests need of them
+//!                                       ├─────── overview: figures of exchanges over time
 //!                                       ├─────── models: aliases and defaults, all in memory
+//!                                       ├─────── API keys of callers: digests, all in memory
 //!                                       ├─────── reseal: with the newest key, in small steps
 //!                                       └─────── traces: records of exchanges, for a week
 //! ```
@@ -14,6 +16,10 @@
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` contain the differences.
 //! Secrets and texts of exchanges are in the database as sealed records only, each bound to its place.
 
+mod api_key_cache;
+mod api_keys;
+mod audit;
+mod backup;
 mod belongings;
 mod cache;
 mod credentials;
@@ -29,12 +35,15 @@ mod models;
 mod observations;
 mod observe;
 mod observed;
+mod operator_sessions;
+mod overview;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod record;
 mod registry;
 mod reseal;
 mod schema;
+mod sealed_steps;
 mod servers;
 mod sessions;
 #[cfg(feature = "sqlite")]
@@ -44,6 +53,7 @@ mod time;
 mod trace_queue;
 mod trace_record;
 mod traces;
+mod upkeep;
 mod version;
 
 pub use self::{

@@ -295,7 +295,7 @@ fn read_tree(tree: &Tree<'_>, name: &str) -> Result<(Server, bool), Fault> {
     let members = Node::new(tree, &WORDS).table("must be an object")?;
     members.allow(members::names(is_stored).chain([SEALED]))?;
     let secrets = Stored::default();
-    let server = members::read(&members, name, &secrets)?;
+    let server = members::read(&members, name, &secrets).map_err(members::Faults::first)?;
     Ok((server, !secrets.are_missing.get()))
 }
 

@@ -17,11 +17,13 @@ use super::postgres;
 #[cfg(feature = "sqlite")]
 use super::sqlite;
 use super::{
+    api_key_cache::KeyCache,
     cache::Cache,
     database::Database,
     error::{SqlError, SqlFault},
     exchanges::room,
-    follow,
+    follow::{self, InMemory},
+    keys::Ring,
     model_cache::Models,
     observe::{self, QueuedObservation},
     schema,
@@ -29,11 +31,13 @@ use super::{
 };
 use crate::secret::KeyRing;
 
-/// A store of servers, credentials, observations, exchanges, traces, and aliases of models in SQLite (feature `sqlite`) or
-/// PostgreSQL (feature `postgres`).
+/// A store of servers, credentials, observations, exchanges, traces, aliases of models and callers'
+/// API keys in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`] and [`ModelStore`].
+/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`], [`OverviewStore`],
+/// [`AuditStore`](crate::registry::AuditStore) and
+/// [`OperatorSessionStore`](crate::registry::OperatorSessionStore).
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -43,7 +47,8 @@ use crate::secret::KeyRing;
 /// second, in every replica and in every process that has the same file open. While the database is
 /// down, cached servers keep working for one minute; everything else fails with
 /// [`Error::Unavailable`], within 10 s. Aliases of models and default servers are in memory from the
-/// start, change likewise, and stay in force as they were while the database is down.
+/// start, change likewise, and stay in force as they were while the database is down. So do API
+/// keys, for ten minutes: a process that is cut off does not hear that a key was revoked.
 ///
 /// Observations of servers that are not in this registry, such as a file's, are dropped after 30
 /// days without a new one.
@@ -54,7 +59,10 @@ use crate::secret::KeyRing;
 /// Traces are written in batches, within a second, and kept for 7 days, at most 10,000 per
 /// organization; records with more than 256 KiB of spans lose their arguments and results. Pending
 /// traces are still written, in a background task, when the registry is dropped; call
-/// [`SqlRegistry::flush_traces`] before the process ends.
+/// [`SqlRegistry::close`] before the process ends.
+///
+/// What operators did is kept whole, up to 1,000,000 entries per organization; of their sessions at
+/// most 10,000.
 ///
 /// # Security
 /// All secrets are sealed, and so are the texts of exchanges; nothing else is. Keys in URLs are secrets too: each value of a
@@ -69,6 +77,8 @@ use crate::secret::KeyRing;
 /// [`ExchangeStore`]: crate::registry::ExchangeStore
 /// [`TraceStore`]: crate::registry::TraceStore
 /// [`ModelStore`]: crate::registry::ModelStore
+/// [`ApiKeyStore`]: crate::registry::ApiKeyStore
+/// [`OverviewStore`]: crate::registry::overview::OverviewStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
 /// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable
@@ -106,14 +116,15 @@ pub(super) struct Shared {
     pub(super) database: Database,
     /// The database's name in errors, without user and password.
     pub(super) whence: String,
-    pub(super) ring: ArcSwap<KeyRing>,
+    pub(super) ring: Ring,
     pub(super) cache: Arc<Cache>,
     pub(super) models: Arc<Models>,
+    pub(super) keys: Arc<KeyCache>,
     pub(super) observing: mpsc::Sender<QueuedObservation>,
     pub(super) traces: Queue,
     /// The key of the exchanges, once it was read.
     pub(super) exchange_key: OnceLock<[u8; 32]>,
-    tasks: Vec<AbortHandle>,
+    pub(super) tasks: Vec<AbortHandle>,
 }
 
 impl SqlRegistry {
@@ -147,16 +158,26 @@ impl SqlRegistry {
         // Before anything is kept in memory.
         let seen = follow::revision(&database).await;
         let seen = seen.map_err(|error| fault(error.into()))?;
-        let (cache, models) = (Arc::new(Cache::new()), Arc::new(Models::default()));
-        models
-            .read_all(&database)
-            .await
-            .map_err(|error| fault(error.into()))?;
-        let kept = (cache.clone(), models.clone());
+        let kept = InMemory {
+            cache: Arc::new(Cache::new()),
+            models: Arc::new(Models::default()),
+            keys: Arc::new(KeyCache::new()),
+        };
+        let read = async {
+            kept.models.read_all(&database).await?;
+            kept.keys.read_all(&database).await
+        };
+        read.await.map_err(|error| fault(error.into()))?;
+        let InMemory {
+            cache,
+            models,
+            keys,
+        } = kept.clone();
         let follower = follow::follow(database.clone(), kept, wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
-        let (traces, recorder) = Queue::new(database.clone());
+        let ring: Ring = Arc::new(ArcSwap::from_pointee(ring));
+        let (traces, recorder) = Queue::new(database.clone(), ring.clone());
         // It outlives the registry, since it first writes what waits.
         tokio::spawn(recorder);
         let mut tasks = vec![
@@ -168,9 +189,10 @@ impl SqlRegistry {
         Ok(Self {
             shared: Arc::new(Shared {
                 database,
-                ring: ArcSwap::from_pointee(ring),
+                ring,
                 cache,
                 models,
+                keys,
                 observing,
                 traces,
                 exchange_key: OnceLock::new(),
@@ -227,7 +249,7 @@ async fn connect(
 
 /// Registers the drivers that are built in with sqlx. Other code in the process may have done so
 /// already.
-fn install_drivers() {
+pub(super) fn install_drivers() {
     let _ = sqlx::any::install_drivers(&[
         #[cfg(feature = "postgres")]
         sqlx::postgres::any::DRIVER,

@@ -11,6 +11,7 @@ use super::{
     exchanges::{key, sealed_text},
     keys, record,
     registry::SqlRegistry,
+    sealed_steps,
 };
 use crate::{
     registry::error::Error,
@@ -54,7 +55,7 @@ impl SqlRegistry {
     }
 
     /// Counts the records that each key seals: those of servers, credentials, pending
-    /// authorizations and kept exchanges, the key of these, and the check record. Keys of the ring that seal none have 0, and can be
+    /// authorizations, kept exchanges and traces, the key of exchanges, and the check record. Keys of the ring that seal none have 0, and can be
     /// [removed](KeyRing::remove) once no replica seals with them.
     ///
     /// # Errors
@@ -204,7 +205,7 @@ struct Table {
     place: fn(&str, &str) -> Option<(String, String)>,
 }
 
-const TABLES: [Table; 5] = [
+const TABLES: [Table; 6] = [
     Table {
         name: "mcp_servers",
         start: "",
@@ -251,6 +252,17 @@ const TABLES: [Table; 5] = [
         // One by one: each may be 8 MiB, and whoever removes exchanges holds several rows.
         batch: 1,
         place: |_, origin| Some((sealed_text::FIELD.to_owned(), origin.to_owned())),
+    },
+    Table {
+        name: "mcp_traces",
+        start: "",
+        select: "SELECT id, CAST(1 AS BIGINT) AS version, sealed, organization, id AS server, '' AS origin
+                 FROM mcp_traces WHERE sealed_by <> $1 AND id > $2 ORDER BY id LIMIT $3",
+        update: "UPDATE mcp_traces SET sealed = $1, sealed_by = $2
+                 WHERE id = $3 AND $4 = 1",
+        // Each may be a quarter of a MiB, and nobody else changes them.
+        batch: 20,
+        place: |_, _| Some((sealed_steps::FIELD.to_owned(), String::new())),
     },
     Table {
         name: "mcp_exchange_key",

@@ -1,6 +1,7 @@
 //! SQLite: a file on this machine.
 
 use std::{
+    error::Error as StdError,
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -34,12 +35,17 @@ const DIALECT: Dialect = Dialect {
     is_pooled: false,
     has_schema: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'mcp_schema'",
     lock_schema: None,
-    // A strict table takes no value of another type, which would make a row unreadable.
+    // A strict table takes no value of another type, which would make a row unreadable. One without
+    // row ids has its rows in the order of its key, so that those of an organization are together.
     words: &[
         ("BYTEA", "BLOB"),
         (" COLLATE \"C\"", ""),
         ("BIGINT", "INTEGER"),
         ("\n);", "\n) STRICT;"),
+        (
+            "\n) /* in the order of its key */;",
+            "\n) STRICT, WITHOUT ROWID;",
+        ),
     ],
     clock: None,
     texts: "json_each($2)",
@@ -132,29 +138,52 @@ async fn prepare_writer(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
 /// Checks the path, and creates an empty file that only its owner may read: SQLite's own are
 /// readable by others.
 fn prepare(path: &str) -> Result<(AnyConnectOptions, File), SqlFault> {
-    if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
-        return Err(SqlFault::url(
-            "sqlite:// takes the path of a file and no parameters",
-        ));
-    }
-    let path = std::path::absolute(path).map_err(SqlFault::storage)?;
-    match fs::metadata(&path) {
-        Ok(found) if found.is_dir() => return Err(SqlFault::Directory),
-        Ok(found) if !found.is_file() => return Err(SqlFault::NotAFile),
-        Ok(_) => check(&path)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(SqlFault::storage(error)),
+    let path = literal(path)?;
+    match existing(&path) {
+        Ok(()) => {}
+        Err(SqlFault::Storage { source }) if is_absent(&*source) => {}
+        Err(fault) => return Err(fault),
     }
     create(&path).map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => SqlFault::ReadOnly,
         _ => SqlFault::storage(error),
     })?;
-    let url = Url::from_file_path(&path)
-        .map_err(|()| SqlFault::url("sqlite:// takes the path of a file"))?;
-    let url = format!("sqlite:{}", &url.as_str()["file:".len()..]);
-    let url = url.parse().map_err(SqlFault::from)?;
+    let url = options(&path, "")?;
     let identity = identity(&path).map_err(SqlFault::storage)?;
     Ok((url, File { path, identity }))
+}
+
+/// The whole path of a URL `sqlite://PATH`, which is taken literally.
+pub(super) fn literal(path: &str) -> Result<PathBuf, SqlFault> {
+    if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
+        return Err(SqlFault::url(
+            "sqlite:// takes the path of a file and no parameters",
+        ));
+    }
+    std::path::absolute(path).map_err(SqlFault::storage)
+}
+
+/// Checks a file that is there already.
+pub(super) fn existing(path: &Path) -> Result<(), SqlFault> {
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(SqlFault::Directory),
+        Ok(found) if !found.is_file() => Err(SqlFault::NotAFile),
+        Ok(_) => check(path),
+        Err(error) => Err(SqlFault::storage(error)),
+    }
+}
+
+fn is_absent(error: &(dyn StdError + 'static)) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
+/// What sqlx connects with to this file; `parameters` are those of its URLs, such as `?mode=ro`.
+pub(super) fn options(path: &Path, parameters: &str) -> Result<AnyConnectOptions, SqlFault> {
+    let url = Url::from_file_path(path)
+        .map_err(|()| SqlFault::url("sqlite:// takes the path of a file"))?;
+    let url = format!("sqlite:{}{parameters}", &url.as_str()["file:".len()..]);
+    url.parse().map_err(SqlFault::from)
 }
 
 /// Refuses a file that others than its owner may read or write: it has the arguments and results of

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     database::{Database, sql},
+    keys::Ring,
     text,
     time::now,
     trace_record::{self, Row},
@@ -55,8 +56,45 @@ const SWEPT: i64 = 1000;
 
 /// The sizes of statements, and the statements. Each statement is a trip to the server, or two
 /// switches of threads with SQLite; with few sizes, each is prepared once.
-static INSERTS: LazyLock<[(usize, String); 3]> =
-    LazyLock::new(|| [16, 4, 1].map(|size| (size, insert_text(size))));
+static INSERTS: LazyLock<[(usize, [String; 2]); 3]> =
+    LazyLock::new(|| [16, 4, 1].map(|size| (size, [RECORDS, NAMES].map(|into| into.text(size)))));
+
+/// A table, and its columns in the order in which they are bound.
+#[derive(Clone, Copy)]
+struct Table {
+    table: &'static str,
+    columns: &'static [&'static str],
+}
+
+const RECORDS: Table = Table {
+    table: "mcp_traces",
+    columns: &[
+        "id",
+        "organization",
+        "project",
+        "model",
+        "servers",
+        "outcome",
+        "record",
+        "spans",
+        "sealed_by",
+        "sealed",
+    ],
+};
+
+const NAMES: Table = Table {
+    table: "mcp_trace_names",
+    columns: &[
+        "organization",
+        "id",
+        "project",
+        "model",
+        "outcome",
+        "failed_calls",
+        "servers",
+        "search",
+    ],
+};
 
 /// The queue in which records wait.
 pub(super) struct Queue {
@@ -81,11 +119,15 @@ enum Item {
 impl Queue {
     /// Creates a queue, and the task that writes what is in it. It ends once the queue is dropped
     /// and everything is written.
-    pub(super) fn new(database: Database) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn new(
+        database: Database,
+        ring: Ring,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();
         let writer = Writer {
             database,
+            ring,
             counts: counts.clone(),
             organizations: Vec::new(),
             written: 0,
@@ -125,6 +167,7 @@ impl Queue {
 
 struct Writer {
     database: Database,
+    ring: Ring,
     counts: Arc<Counts>,
     /// The organizations whose records were written since the last sweep.
     organizations: Vec<String>,
@@ -166,9 +209,11 @@ impl Writer {
     /// Builds the row of a record, a large one on a thread apart; `None` if no table takes it.
     async fn row(&self, trace: Arc<Trace>) -> Option<Row> {
         let is_small = trace.is_small();
+        let ring = self.ring.load_full();
         let row = move || {
             let fits = text::fits(&trace.organization);
-            fits.then(|| trace_record::write(&trace).ok()).flatten()
+            fits.then(|| trace_record::write(&trace, &ring).ok())
+                .flatten()
         };
         let row = match is_small {
             true => row(),
@@ -234,20 +279,35 @@ impl Writer {
 
 async fn insert(database: &Database, mut rows: &[Row]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
-    for (size, text) in &*INSERTS {
+    for (size, [records, names]) in &*INSERTS {
         while let Some((some, rest)) = rows.split_at_checked(*size) {
             rows = rest;
-            let mut insert = sql(text);
+            let mut insert = sql(records);
             for row in some {
                 insert = insert
                     .bind(&*row.id)
                     .bind(&*row.organization)
+                    .bind("")
+                    .bind("")
+                    .bind("")
+                    .bind("")
+                    .bind(&*row.record)
+                    .bind("")
+                    .bind(&*row.sealed_by)
+                    .bind(&*row.sealed);
+            }
+            insert.execute(&mut *tx).await?;
+            let mut insert = sql(names);
+            for row in some {
+                insert = insert
+                    .bind(&*row.organization)
+                    .bind(&*row.id)
                     .bind(&*row.project)
                     .bind(&*row.model)
-                    .bind(&*row.servers)
                     .bind(&*row.outcome)
-                    .bind(&*row.record)
-                    .bind(&*row.steps);
+                    .bind(row.failed_calls)
+                    .bind(&*row.servers)
+                    .bind(&*row.search);
             }
             insert.execute(&mut *tx).await?;
         }
@@ -256,32 +316,26 @@ async fn insert(database: &Database, mut rows: &[Row]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The statement that inserts so many rows.
-fn insert_text(size: usize) -> String {
-    let columns = [
-        "id",
-        "organization",
-        "project",
-        "model",
-        "servers",
-        "outcome",
-        "record",
-        "spans",
-    ];
-    let row = |row: usize| {
-        let first = row * columns.len() + 1;
-        let values = (first..first + columns.len()).map(|value| format!("${value}"));
-        format!("({})", values.collect::<Vec<_>>().join(", "))
-    };
-    let rows: Vec<_> = (0..size).map(row).collect();
-    format!(
-        "INSERT INTO mcp_traces ({}) VALUES {} ON CONFLICT DO NOTHING",
-        columns.join(", "),
-        rows.join(", ")
-    )
+impl Table {
+    /// The statement that inserts so many rows.
+    fn text(self, size: usize) -> String {
+        let row = |row: usize| {
+            let first = row * self.columns.len() + 1;
+            let values = (first..first + self.columns.len()).map(|value| format!("${value}"));
+            format!("({})", values.collect::<Vec<_>>().join(", "))
+        };
+        let rows: Vec<_> = (0..size).map(row).collect();
+        format!(
+            "INSERT INTO {} ({}) VALUES {} ON CONFLICT DO NOTHING",
+            self.table,
+            self.columns.join(", "),
+            rows.join(", ")
+        )
+    }
 }
 
-/// Removes records that are too old, and those that are too many of these organizations.
+/// Removes records that are too old, and those that are too many of these organizations; their names
+/// go with them.
 async fn sweep(database: &Database, organizations: &[String]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
     let oldest = TraceId::first_of(super::time::time(now() - super::time::span(AGE)));

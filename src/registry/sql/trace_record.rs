@@ -5,9 +5,13 @@ use std::{borrow::Cow, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::time::{milliseconds, span, time};
+use super::{
+    sealed_steps,
+    time::{milliseconds, span, time},
+};
 use crate::{
     registry::Error,
+    secret::KeyRing,
     trace::{Outcome, Step, StoppedBy, Trace},
 };
 
@@ -27,6 +31,14 @@ struct Stored {
     duration: i64,
     rounds: u64,
     calls: u64,
+    #[serde(default)]
+    failed_calls: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    called: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    refusal: Option<String>,
     stopped_by: Option<StoppedBy>,
     outcome: Outcome,
     usage: Option<Map<String, Value>>,
@@ -41,11 +53,15 @@ pub(super) struct Row {
     pub(super) servers: String,
     pub(super) outcome: String,
     pub(super) record: String,
-    pub(super) steps: String,
+    pub(super) failed_calls: i64,
+    pub(super) search: String,
+    pub(super) sealed_by: String,
+    /// The steps.
+    pub(super) sealed: Vec<u8>,
 }
 
-/// The record as it is stored.
-pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
+/// The record as it is stored, with its steps sealed by the newest key.
+pub(super) fn write(trace: &Trace, ring: &KeyRing) -> Result<Row, Error> {
     let stored = Stored {
         project: trace.project.to_string(),
         model: trace.model.as_deref().map(str::to_owned),
@@ -54,19 +70,28 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
         duration: span(trace.duration),
         rounds: trace.rounds,
         calls: trace.calls,
+        failed_calls: trace.failed_calls,
+        tools: trace.tools.clone(),
+        called: trace.called.clone(),
+        refusal: trace.refusal.clone(),
         stopped_by: trace.stopped_by,
         outcome: trace.outcome,
         usage: trace.usage.clone(),
     };
+    let id = trace.id.to_string();
+    let steps = steps(&trace.steps())?;
     Ok(Row {
-        id: trace.id.to_string(),
+        sealed: sealed_steps::sealed(&trace.organization, &id, steps, ring),
+        sealed_by: ring.newest().to_string(),
+        failed_calls: i64::try_from(trace.failed_calls).unwrap_or(i64::MAX),
+        search: column(&trace.search_text()).into_owned(),
+        id,
         organization: trace.organization.to_string(),
         project: column(&trace.project).into_owned(),
         model: column(trace.model.as_deref().unwrap_or_default()).into_owned(),
         servers: trace.servers.iter().map(|name| server(name)).collect(),
         outcome: trace.outcome.to_string(),
         record: serde_json::to_string(&stored).map_err(Error::unavailable)?,
-        steps: steps(&trace.steps())?,
     })
 }
 
@@ -86,6 +111,8 @@ pub(super) fn read(
     trace.servers = stored.servers;
     trace.duration = Duration::from_millis(stored.duration.max(0).unsigned_abs());
     (trace.rounds, trace.calls) = (stored.rounds, stored.calls);
+    (trace.tools, trace.called) = (stored.tools, stored.called);
+    (trace.failed_calls, trace.refusal) = (stored.failed_calls, stored.refusal);
     trace.stopped_by = stored.stopped_by;
     trace.usage = stored.usage;
     Ok(trace.with_steps(steps.map_err(Error::unavailable)?))
@@ -116,9 +143,9 @@ fn steps(steps: &[Step]) -> Result<String, Error> {
     for step in steps {
         let mut step = step.clone();
         if let Step::Call(call) = &mut step {
-            let payloads = [call.arguments.take(), call.result.take()];
-            call.payloads_dropped |= payloads.iter().any(Option::is_some);
+            call.payloads_dropped |= call.arguments.is_some() || call.result.is_some();
         }
+        step.drop_payloads();
         let step = serde_json::to_string(&step).map_err(Error::unavailable)?;
         if text.len() + step.len() + 2 > STEPS {
             break;
@@ -143,13 +170,14 @@ mod tests {
         if let Step::Call(call) = &mut step {
             call.arguments = Some("x".repeat(8 << 10));
         }
-        for (count, kept, dropped) in [(20, 20, false), (100, 100, true), (5000, 800, true)] {
+        for (count, least, dropped) in [(20, 20, false), (100, 100, true), (5000, 800, true)] {
             let trace = trace(1).with_steps(vec![step.clone(); count]);
-            let row = write(&trace).unwrap();
-            assert!(row.steps.len() <= STEPS);
-            let read = read(&row.id, "default", &row.record, Some(&row.steps)).unwrap();
+            let kept = super::steps(&trace.steps()).unwrap();
+            assert!(kept.len() <= STEPS);
+            let row = write(&trace, &KeyRing::generate()).unwrap();
+            let read = read(&row.id, "default", &row.record, Some(&kept)).unwrap();
             let steps = read.steps();
-            assert!(steps.len() >= kept, "{count}: {}", steps.len());
+            assert!(steps.len() >= least, "{count}: {}", steps.len());
             let Step::Call(call) = &steps[0] else {
                 panic!("{:?}", steps[0]);
             };

@@ -7,7 +7,7 @@ use sqlx::Row;
 use super::{
     database::sql,
     registry::SqlRegistry,
-    text,
+    sealed_steps, text,
     trace_queue::Queue,
     trace_record::{self, column, server},
 };
@@ -39,22 +39,33 @@ impl TraceStore for SqlRegistry {
                 return Ok(TraceListing { traces, next });
             }
             let limit = page.size();
-            let before = page.before.map(|id| id.to_string()).unwrap_or_default();
+            // The page ends before the least of these; ids are in the order of time.
+            let before = [page.before, filter.end()].into_iter().flatten().min();
+            let before = before.map(|id| id.to_string()).unwrap_or_default();
+            let first = filter.first().map(|id| id.to_string()).unwrap_or_default();
+            let text = filter.wanted_text().unwrap_or_default();
             let rows = self.shared.database.in_time(async {
                 // What is not asked for is empty. A name is in a list if there is something to be taken
-                // out of it.
-                let rows = sql("SELECT id, record FROM mcp_traces
-                 WHERE organization = $1 AND ($2 = '' OR id < $2)
-                   AND ($3 = '' OR '=' || project = $3) AND ($4 = '' OR '=' || model = $4)
-                   AND ($5 = '' OR '=' || outcome = $5)
-                   AND ($6 = '' OR replace(servers, $6, '') <> servers)
-                 ORDER BY id DESC LIMIT $7")
+                // out of it. The records are looked up once it is known which ones.
+                let rows = sql("SELECT t.id, t.record FROM (
+                     SELECT id FROM mcp_trace_names
+                     WHERE organization = $1 AND ($2 = '' OR id < $2)
+                       AND ($3 = '' OR '=' || project = $3) AND ($4 = '' OR '=' || model = $4)
+                       AND ($5 = '' OR '=' || outcome = $5)
+                       AND ($6 = '' OR replace(servers, $6, '') <> servers)
+                       AND ($7 = '' OR replace(search, $7, '') <> search)
+                       AND ($8 = 0 OR failed_calls > 0) AND id >= $9
+                     ORDER BY id DESC LIMIT $10) AS found
+                 JOIN mcp_traces AS t ON t.id = found.id ORDER BY t.id DESC")
                 .bind(organization)
                 .bind(before)
                 .bind(wanted(&filter.project))
                 .bind(wanted(&filter.model))
                 .bind(wanted(&filter.outcome))
                 .bind(filter.server.as_deref().map(server).unwrap_or_default())
+                .bind(&*column(&text))
+                .bind(i64::from(filter.failed_tools))
+                .bind(first)
                 .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
                 .fetch_all(&mut *self.shared.database.reading().await?)
                 .await?;
@@ -88,19 +99,27 @@ impl TraceStore for SqlRegistry {
             }
             let id = id.to_string();
             let row = self.shared.database.in_time(async {
-                let row =
-                    sql("SELECT record, spans FROM mcp_traces WHERE id = $1 AND organization = $2")
-                        .bind(&*id)
-                        .bind(organization)
-                        .fetch_optional(&mut *self.shared.database.reading().await?)
-                        .await?;
+                let row = sql("SELECT record, spans, sealed FROM mcp_traces
+                         WHERE id = $1 AND organization = $2")
+                .bind(&*id)
+                .bind(organization)
+                .fetch_optional(&mut *self.shared.database.reading().await?)
+                .await?;
                 Ok(row)
             });
             let Some(row) = row.await? else {
                 return Ok(None);
             };
-            let steps = Some(row.try_get(1)?);
-            let trace = trace_record::read(&id, organization, row.try_get(0)?, steps)?;
+            // Those of before they were sealed are as they were.
+            let plain: &str = row.try_get(1)?;
+            let steps = match row.try_get::<Option<Vec<u8>>, _>(2)? {
+                Some(sealed) => {
+                    let ring = self.shared.ring.load_full();
+                    sealed_steps::opened(organization, &id, sealed, ring).await?
+                }
+                None => plain.to_owned(),
+            };
+            let trace = trace_record::read(&id, organization, row.try_get(0)?, Some(&steps))?;
             Ok(Some(Arc::new(trace)))
         })
     }

@@ -356,6 +356,7 @@ impl Exchange {
             model: turn.model.as_deref(),
             usage: self.receipt.last_usage(),
             finish_reason: turn.finish_reason.as_deref(),
+            message: turn.message.as_deref(),
         });
     }
 }

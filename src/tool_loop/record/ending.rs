@@ -11,6 +11,9 @@ pub(crate) enum Ending {
     PassedOn,
     /// The caller has the answer that an equal request had; no model was asked.
     GivenAgain,
+    /// An operator has the result of the one call; no model was asked.
+    #[cfg(feature = "admin")]
+    Called,
     /// The model's service answered with a status that is no success.
     UpstreamError,
     /// The model's service gave no answer, or broke off.
@@ -32,6 +35,8 @@ impl Ending {
             Self::Stopped(reason) => reason.as_str(),
             Self::PassedOn => "passed_on",
             Self::GivenAgain => "given_again",
+            #[cfg(feature = "admin")]
+            Self::Called => "called",
             Self::Unreadable => "unreadable",
             Self::LeftOut => "left_out",
             other => other.outcome().as_str(),
@@ -41,6 +46,8 @@ impl Ending {
     /// The outcome for a trace.
     pub(super) fn outcome(self) -> Outcome {
         match self {
+            #[cfg(feature = "admin")]
+            Self::Called => Outcome::Ok,
             Self::Stopped(_) | Self::PassedOn | Self::GivenAgain | Self::LeftOut => Outcome::Ok,
             Self::UpstreamError => Outcome::UpstreamError,
             Self::UpstreamFailed | Self::Unreadable => Outcome::UpstreamFailed,

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
@@ -26,10 +27,13 @@ use crate::{
     registry::Server,
     scrub::Scrubber,
     trace::{
-        self, InstructionsStep, ListingStep, OmissionStep, Outcome, RefusalStep, Step, Steps,
-        Timing, Trace, TraceId, TraceLog,
+        self, InstructionsStep, ListingStep, OmissionStep, Outcome, Payloads, PromptStep,
+        RefusalStep, Step, Steps, Timing, Trace, TraceId, TraceLog,
     },
 };
+
+/// The room for the messages of a prompt in bytes, so that the last are whole in what is recorded.
+const PROMPT: usize = 7 << 10;
 
 /// Servers that a record names; no request can use more.
 const SERVERS: usize = 128;
@@ -77,14 +81,16 @@ pub(super) struct State {
 }
 
 impl Record {
-    /// Begins the record of `request`, which a project makes with these tokens of its caller's.
+    /// Begins the record of a request for `model`, which a project makes with these tokens of its
+    /// caller's; under `id`, if the caller has chosen one.
     pub(crate) fn begin<'a>(
         gateway: &Arc<Gateway>,
         (project, tokens): (&Project, &CallerTokens),
-        request: &ChatRequest,
+        id: Option<TraceId>,
+        model: Option<&str>,
         servers: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let model: Option<Arc<str>> = request.model.as_deref().map(|m| shortened(m).into());
+        let model: Option<Arc<str>> = model.map(|model| shortened(model).into());
         let span = tracing::info_span!(
             target: trace::TARGET,
             "exchange",
@@ -99,14 +105,15 @@ impl Record {
             let now = SystemTime::now();
             Audience {
                 gateway: gateway.clone(),
-                id: TraceId::new(now),
+                id: id.unwrap_or_else(|| TraceId::new(now)),
                 started_at: now,
             }
         });
         let mut state = State::default();
         if audience.is_some() {
             state.servers = servers.into_iter().take(SERVERS).map(short).collect();
-            state.log = TraceLog::new(gateway.settings.tracing.payloads);
+            let tracing = &gateway.settings.tracing;
+            state.log = TraceLog::new(tracing.payloads, tracing.content());
         }
         Self(Arc::new(Inner {
             project: project.clone(),
@@ -124,6 +131,12 @@ impl Record {
     /// The exchange's own span.
     pub(crate) fn span(&self) -> Span {
         self.0.span.clone()
+    }
+
+    /// The id of the [`Trace`]; `None` if there is no sink for it.
+    #[cfg(feature = "admin")]
+    pub(crate) fn id(&self) -> Option<TraceId> {
+        self.0.audience.as_ref().map(|audience| audience.id)
     }
 
     /// Returns `true` if there is a sink for the [`Trace`].
@@ -178,6 +191,24 @@ impl Record {
         }
     }
 
+    /// Records the messages of the request, where they are kept: as many of the last as there is room
+    /// for.
+    pub(crate) fn prompted(&self, request: &ChatRequest) {
+        let content = self.0.content();
+        if content == Payloads::Off {
+            return;
+        }
+        let bytes = request.messages_text().len() as u64;
+        let mut step = PromptStep::new(self.0.now(), bytes);
+        step.text = content.recorded(&last_messages(request));
+        self.0.state().log.add_step(Step::Prompt(step));
+    }
+
+    /// Returns `true` if the texts of answers are kept.
+    pub(crate) fn keeps_answers(&self) -> bool {
+        self.0.content() != Payloads::Off
+    }
+
     /// Records what the turns until now have used, all together.
     pub(crate) fn used(&self, usage: Usage) {
         self.0.state().usage = usage;
@@ -214,7 +245,8 @@ impl Record {
         if self.is_heard() {
             let message = self.masked(&refusal.to_string());
             let status = refusal.status().as_u16();
-            let step = RefusalStep::new(self.0.now(), refusal.code(), message, status);
+            let mut step = RefusalStep::new(self.0.now(), refusal.code(), message, status);
+            step.param = refusal.param().map(short);
             self.0.state().log.add_step(Step::Refusal(step));
         }
         self.0.span.record("error.type", refusal.code());
@@ -259,6 +291,7 @@ impl Record {
             model: turn.model.as_deref(),
             usage: turn.usage.as_ref(),
             finish_reason: turn.finish_reason.as_deref(),
+            message: turn.message.as_deref(),
         });
         self.not_executed(&turn.calls);
         self.end(ending);
@@ -277,7 +310,40 @@ impl Record {
     }
 }
 
+/// The last messages of a request, at least one, with a line for those before them.
+fn last_messages(request: &ChatRequest) -> String {
+    let all = request.messages().unwrap_or_default();
+    let mut room = PROMPT;
+    let fits = |message: &&Bytes| {
+        let is_fitting = message.len() <= room;
+        room = room.saturating_sub(message.len());
+        is_fitting
+    };
+    let count = all.iter().rev().take_while(fits).count().max(1);
+    let left_out = all.len().saturating_sub(count);
+    let last = all
+        .iter()
+        .skip(left_out)
+        .map(|message| String::from_utf8_lossy(message));
+    let last = last.collect::<Vec<_>>().join(",\n");
+    match left_out {
+        0 => format!("[{last}]"),
+        _ => format!(
+            "[cut: the first {left_out} of {} messages]\n[{last}]",
+            all.len()
+        ),
+    }
+}
+
 impl Inner {
+    /// How much is kept of prompts and answers.
+    fn content(&self) -> Payloads {
+        let audience = self.audience.as_ref();
+        audience.map_or(Payloads::Off, |audience| {
+            audience.gateway.settings.tracing.content()
+        })
+    }
+
     fn scrubber(&self, other: Option<&Server>) -> Scrubber {
         let catalog = self.catalog.get().into_iter();
         let servers = catalog.flat_map(|catalog| catalog.servers()).chain(other);
@@ -317,7 +383,7 @@ impl Inner {
         };
         let steps = Steps::Log(std::mem::take(&mut state.log));
         let usage = std::mem::take(&mut state.usage);
-        let trace = Arc::new(Trace {
+        let mut trace = Trace {
             id: audience.id,
             organization: self.project.shared_organization(),
             project: self.project.shared_name(),
@@ -327,12 +393,18 @@ impl Inner {
             duration,
             rounds: state.rounds,
             calls: state.calls,
+            failed_calls: 0,
+            tools: Vec::new(),
+            called: Vec::new(),
+            refusal: None,
             stopped_by: ending.stopped_by(),
             outcome: ending.outcome(),
             usage: (!usage.is_empty()).then(|| usage.members()),
             steps,
-        });
+        };
         drop(state);
+        trace.sum_up();
+        let trace = Arc::new(trace);
         for sink in &audience.gateway.settings.tracing.sinks {
             // A panic there is not the caller's, nor the next sink's; and in a drop, while another
             // one unwinds, it would end the process.
@@ -351,7 +423,8 @@ impl Inner {
         };
         if self.audience.is_some() || !turn.span().is_disabled() {
             let timing = self.timing(turn.started(), turn.started().elapsed());
-            turn.end(timing, summary, failure, |fact| {
+            let keeps_answer = self.content() != Payloads::Off;
+            turn.end(timing, summary, (failure, keeps_answer), |fact| {
                 if self.audience.is_some() {
                     state.log.add_turn(fact);
                 }

@@ -1,5 +1,7 @@
 //! A turn of the model in the record of its exchange.
 
+use std::borrow::Cow;
+
 use http::StatusCode;
 use serde_json::{Map, Value};
 use tokio::time::Instant;
@@ -7,6 +9,7 @@ use tracing::{Span, field::Empty};
 
 use super::fields::{span_name, whole};
 use crate::{
+    json::Object,
     name::shortened,
     trace::{self, Outcome, Timing, TurnFact},
 };
@@ -26,6 +29,8 @@ pub(crate) struct TurnSummary<'a> {
     /// The usage, with the cost if it is known.
     pub(crate) usage: Option<&'a Map<String, Value>>,
     pub(crate) finish_reason: Option<&'a str>,
+    /// The assistant's message.
+    pub(crate) message: Option<&'a [u8]>,
 }
 
 impl TurnRecord {
@@ -74,12 +79,13 @@ impl TurnRecord {
         self,
         timing: Timing,
         summary: TurnSummary<'_>,
-        failure: Option<Outcome>,
+        (failure, keeps_answer): (Option<Outcome>, bool),
         log: impl FnOnce(TurnFact<&str>),
     ) {
         let tokens = |name| summary.usage.and_then(|usage| usage.get(name)?.as_u64());
         let model = summary.model.map(shortened);
         let finish_reason = summary.finish_reason.map(shortened);
+        let answer = summary.message.filter(|_| keeps_answer).and_then(said);
         let fact = TurnFact {
             timing,
             number: self.number,
@@ -89,6 +95,7 @@ impl TurnRecord {
             output_tokens: tokens("completion_tokens"),
             status: self.status,
             failure,
+            answer: answer.as_deref().map(Into::into),
         };
         if !self.span.is_disabled() {
             self.record(fact);
@@ -109,4 +116,15 @@ impl TurnRecord {
         span.record("error.type", error);
         span.record("otel.status_code", error.map(|_| "ERROR"));
     }
+}
+
+/// What an assistant's message says; its calls are steps of their own.
+fn said(message: &[u8]) -> Option<String> {
+    let message = Object::parse(std::str::from_utf8(message).ok()?).ok()?;
+    let content = message
+        .present("content")
+        .filter(|content| *content != "null")?;
+    let text = message.string("content");
+    let text = text.map_or_else(|| content.to_owned(), Cow::into_owned);
+    (!text.is_empty()).then_some(text)
 }

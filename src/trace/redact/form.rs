@@ -8,7 +8,7 @@ use memchr::memchr;
 use super::mark::{REDACTED, visited};
 
 /// The prefixes of well-known issuers' secrets, as they are written.
-const PREFIXES: [&str; 33] = [
+const PREFIXES: [&str; 34] = [
     "sk-",
     "sk_live_",
     "sk_test_",
@@ -41,6 +41,7 @@ const PREFIXES: [&str; 33] = [
     "shpat_",
     "SG.",
     "lin_api_",
+    "mcpk_",
     "eyJ",
 ];
 
@@ -248,6 +249,7 @@ mod tests {
             "AKIAIOSFODNN7EXAMPLE",
             "AIzaSyA-0123456789abcdefghijklmnopqrstu",
             "hf_0123456789abcdefghij",
+            "mcpk_0123456789ABCDEFGHIJ0123456789abcdefghij0123",
             jwt,
         ] {
             for (before, behind) in [

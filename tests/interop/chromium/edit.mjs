@@ -89,7 +89,7 @@ export async function acceptsAChange({ visit, token, name, tool, before, after }
   const page = await (await visit()).signIn(token, `/servers/${name}`);
   await page.getByRole("link", { name: /^Tools 1 to review/ }).click();
   const changes = page.getByRole("region", { name: "Needs review" });
-  const difference = page.getByRole("group", { name: `Old and new definition of ${tool}` });
+  const difference = page.getByRole("group", { name: `Definition of ${tool}, with what has changed` });
   const shown = await difference.innerText();
   assert.match(shown, new RegExp(`[-−][^]*${before}`));
   assert.match(shown, new RegExp(`\\+[^]*${after}`));

@@ -73,8 +73,32 @@ export async function wizard({ visit, token, screenshots, server }) {
   await page.getByRole("heading", { name: "Connection" }).waitFor();
   await look("4-review");
   await button(page, "Create Server").click();
-  await page.getByRole("status").waitFor();
+  await page.getByRole("heading", { name: "What now?" }).waitFor();
   await look("created");
+  return found;
+}
+
+// What an import shows before it is done, and after; and what was wrong with the file.
+export async function imported({ visit, token, screenshots, file }) {
+  const page = await (await visit()).signIn(token, "/import");
+  const found = [];
+  const look = async (name) => found.push(...(await audit(page, `import-${name}`, screenshots)));
+  await look("form");
+  await page.getByLabel("Or its text").fill('{"mcpServers": {"a": {"url": 1}, "b": {}}}');
+  await button(page, "Preview").click();
+  await page.getByRole("alert").waitFor();
+  await look("wrong");
+  await page.getByLabel("File").setInputFiles({ name: "mcp.json", mimeType: "application/json", buffer: Buffer.from(file) });
+  await button(page, "Preview").click();
+  await page.getByRole("heading", { name: "2 drafts" }).waitFor();
+  await look("preview");
+  await button(page, "Create 2 drafts").click();
+  await page.getByRole("status").waitFor();
+  await look("done");
+  await page.goto("/servers/git-hub/setup/auth");
+  await look("open");
+  await page.goto("/servers/git-hub/discard");
+  await look("discard");
   return found;
 }
 

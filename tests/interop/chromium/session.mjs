@@ -8,13 +8,13 @@ export async function inAndOut({ visit, token }) {
   const visitor = await visit();
   const { page } = visitor;
   await page.goto("/servers?status=active");
-  await page.getByLabel("Admin token").fill("wrong");
+  await page.getByLabel("Token").fill("wrong");
   await button(page, "Sign in").click();
   const wrong = page.getByRole("alert");
   await wrong.getByText("This is not the admin token").waitFor();
-  assert.equal(await page.getByLabel("Admin token").getAttribute("aria-invalid"), "true");
+  assert.equal(await page.getByLabel("Token").getAttribute("aria-invalid"), "true");
 
-  await page.getByLabel("Admin token").fill(token);
+  await page.getByLabel("Token").fill(token);
   await page.keyboard.press("Enter");
   await page.waitForURL("**/servers?status=active");
   const [cookie] = await visitor.context.cookies();

@@ -55,7 +55,8 @@ export async function reviewStep(page, texts) {
 
 // The row of a server in the list, after it was created.
 export async function created(page, name) {
-  await page.getByRole("status").getByText(`${name} is created`).waitFor();
+  await page.getByRole("heading", { name: `${name} is created` }).waitFor();
+  await page.getByRole("link", { name: "← MCP Servers" }).click();
   const row = page.getByRole("row").filter({ has: page.getByText(name, { exact: true }) });
   return row.innerText();
 }

@@ -31,7 +31,7 @@ export class Visitor {
   // Signs in at the page that asks for it, wherever one was going.
   async signIn(token, path = "/servers") {
     await this.page.goto(path);
-    await this.page.getByLabel("Admin token").fill(token);
+    await this.page.getByLabel("Token").fill(token);
     await this.page.getByRole("button", { name: "Sign in" }).click();
     await this.page.getByRole("button", { name: "Sign out" }).waitFor();
     return this.page;

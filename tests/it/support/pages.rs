@@ -101,6 +101,17 @@ impl Answer {
         &self.text
     }
 
+    /// A fault with this status of `path`: a page, or JSON where a script reads it.
+    pub fn fault(&self, path: &str, status: u16) -> &str {
+        match path {
+            "/chat/stream" => {
+                self.error(status);
+                &self.text
+            }
+            _ => self.html(status),
+        }
+    }
+
     /// Nothing in a page runs or is drawn but our own files.
     fn check_page(&self) {
         let policy = self.headers["content-security-policy"].to_str().unwrap();

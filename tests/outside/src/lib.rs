@@ -3,13 +3,22 @@
 //! Nothing here is needed by anybody. It shows that a store can be written outside of the crate, with
 //! public items only, and `tests/conformance.rs` has it keep every promise of the traits.
 
+mod api_keys;
 mod credentials;
 mod exchanges;
 mod models;
+mod operators;
+mod overview;
 mod servers;
 mod traces;
 
 pub use self::{
-    credentials::Credentials, exchanges::Exchanges, models::Models, servers::Servers,
+    api_keys::Keys,
+    credentials::Credentials,
+    exchanges::Exchanges,
+    models::Models,
+    operators::{Audit, OperatorSessions},
+    overview::Overview,
+    servers::Servers,
     traces::Traces,
 };

@@ -38,6 +38,10 @@ fn rebuilt(kept: &Trace) -> Trace {
     trace.duration = kept.duration;
     trace.rounds = kept.rounds;
     trace.calls = kept.calls;
+    trace.failed_calls = kept.failed_calls;
+    trace.tools = kept.tools.clone();
+    trace.called = kept.called.clone();
+    trace.refusal = kept.refusal.clone();
     trace.stopped_by = kept.stopped_by;
     trace.usage = kept.usage.clone();
     trace.with_steps(kept.steps().into_owned())

@@ -6,11 +6,14 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
     registry::{
-        CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry, ServerStore,
-        Store, TraceStore, conformance,
+        ApiKeyStore, AuditStore, CredentialStore, Error, ExchangeStore, ModelStore,
+        OperatorSessionStore, Server, ServerRegistry, ServerStore, Store, TraceStore, conformance,
+        overview::{OverviewSink, OverviewStore},
     },
 };
-use mcp_layer_outside::{Credentials, Exchanges, Models, Servers, Traces};
+use mcp_layer_outside::{
+    Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces,
+};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -55,6 +58,19 @@ async fn exchanges_are_kept_as_a_store_promises() {
 }
 
 #[tokio::test]
+async fn what_operators_did_is_kept_as_a_store_promises() {
+    conformance::audit::all(async || Audit::default()).await;
+    conformance::audit::all(async || Arc::new(Audit::default()) as Arc<dyn AuditStore>).await;
+}
+
+#[tokio::test]
+async fn sessions_of_operators_are_kept_as_a_store_promises() {
+    conformance::operator_sessions::all(async || OperatorSessions::default()).await;
+    let make = async || Arc::new(OperatorSessions::default()) as Arc<dyn OperatorSessionStore>;
+    conformance::operator_sessions::all(make).await;
+}
+
+#[tokio::test]
 async fn records_of_exchanges_are_kept_as_a_store_promises() {
     conformance::traces::all(async || Traces::default()).await;
     conformance::traces::all(async || Arc::new(Traces::default()) as Arc<dyn TraceStore>).await;
@@ -64,6 +80,22 @@ async fn records_of_exchanges_are_kept_as_a_store_promises() {
 async fn aliases_and_defaults_are_kept_as_a_store_promises() {
     conformance::models::all(async || Models::default()).await;
     conformance::models::all(async || Arc::new(Models::default()) as Arc<dyn ModelStore>).await;
+}
+
+#[tokio::test]
+async fn callers_keys_are_kept_as_a_store_promises() {
+    conformance::api_keys::all(async || Keys::default()).await;
+    conformance::api_keys::all(async || Arc::new(Keys::default()) as Arc<dyn ApiKeyStore>).await;
+}
+
+#[tokio::test]
+async fn figures_are_kept_as_a_store_promises() {
+    conformance::overview::all(async || Overview::default()).await;
+    conformance::overview::all(async || Arc::new(Overview::default()) as Arc<dyn OverviewStore>)
+        .await;
+    // The layer takes a sink over it.
+    let _layer =
+        McpLayer::new(Servers::default()).add_trace_sink(OverviewSink::new(Overview::default()));
 }
 
 #[test]

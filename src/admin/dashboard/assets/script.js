@@ -37,15 +37,18 @@ addEventListener("pageshow", (event) => {
 });
 
 // Copying what has to be pasted elsewhere.
-for (const button of document.querySelectorAll("[data-copy]")) {
-  if (!navigator.clipboard) continue;
-  button.hidden = false;
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).value);
-    button.textContent = "Copied";
-    setTimeout(() => { button.textContent = "Copy"; }, 2000);
-  });
-}
+const offerCopies = (part) => {
+  for (const button of part.querySelectorAll("[data-copy]")) button.hidden = !navigator.clipboard;
+};
+offerCopies(document);
+document.addEventListener("click", async ({ target }) => {
+  const button = target.closest("[data-copy]");
+  if (!button) return;
+  const from = document.getElementById(button.dataset.copy);
+  await navigator.clipboard.writeText(from.value ?? from.textContent);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = "Copy"; }, 2000);
+});
 
 // A button that can only be pressed once the name is typed.
 for (const field of document.querySelectorAll("[data-confirm]")) {
@@ -130,5 +133,94 @@ if (tools) {
   });
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter") event.preventDefault();
+  });
+}
+
+// A chat that is tried shows its answer while it comes, and the tools that run for it.
+const chat = document.querySelector("[data-chat]");
+if (chat && "TextDecoderStream" in window) {
+  const live = document.querySelector("[data-chat-live]");
+  const part = (name) => live.querySelector(`[data-chat-${name}]`);
+  const calls = new Map();
+
+  const called = ({ event, id, server, tool, is_error }) => {
+    if (!calls.has(id)) {
+      const item = document.createElement("li");
+      item.className = "badge";
+      calls.set(id, item);
+      part("calls").append(item);
+    }
+    const item = calls.get(id);
+    item.textContent = `${tool} · ${server ?? "no server"}`;
+    if (event === "call_finished") item.classList.add(is_error ? "bad" : "good");
+  };
+  const chunk = (text) => {
+    if (text === "[DONE]") return;
+    const { choices, mcp, error } = JSON.parse(text);
+    if (error) throw new Error(error.message);
+    if (mcp?.event?.startsWith("call_")) called(mcp);
+    part("answer").append(choices?.[0]?.delta?.content ?? "");
+  };
+  const read = async (answer) => {
+    if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) {
+      // Anything else is not from the gateway, or asks to sign in.
+      const { error, choices } = await answer.json().catch(() => {
+        throw new Error(answer.redirected ? "You are signed out." : `the status is ${answer.status}.`);
+      });
+      if (error) throw new Error(error.message);
+      part("answer").append(choices?.[0]?.message?.content ?? "");
+      return;
+    }
+    let rest = "";
+    for await (const text of answer.body.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop();
+      for (const line of lines) if (line.startsWith("data:")) chunk(line.slice(5).trim());
+    }
+  };
+
+  // The same request in code is that of what is typed.
+  const samples = [...document.querySelectorAll("[data-sample]")].map((pre) => ({ pre, text: pre.textContent }));
+  const fill = () => {
+    const form = new FormData(chat);
+    const typed = {
+      MODEL: [form.get("model")],
+      SERVER: form.getAll("server"),
+      MESSAGE: [form.get("message")],
+    };
+    for (const { pre, text } of samples) {
+      pre.textContent = text.replace(/"YOUR-(MODEL|SERVER|MESSAGE)"/g, (placeholder, what) => {
+        const values = typed[what].filter(Boolean).map((value) => JSON.stringify(value)).join(", ");
+        if (!values) return placeholder;
+        return pre.dataset.sample === "curl" ? values.replaceAll("'", "'\\''") : values;
+      });
+    }
+  };
+  chat.addEventListener("input", fill);
+  fill();
+
+  chat.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const began = new Date();
+    const button = chat.querySelector("button[type=submit]");
+    const form = new URLSearchParams(new FormData(chat));
+    calls.clear();
+    part("calls").replaceChildren();
+    part("answer").replaceChildren();
+    part("state").textContent = "Asking…";
+    live.hidden = false;
+    live.scrollIntoView({ block: "nearest" });
+    button.disabled = true;
+    try {
+      const answer = await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } });
+      await read(answer);
+      const trace = document.createElement("a");
+      trace.href = `${chat.dataset.chatTraces}/${answer.headers.get("x-trace-id")}`;
+      trace.textContent = "See its trace";
+      part("state").replaceChildren(`in ${((new Date() - began) / 1000).toFixed(1)} s · `, trace);
+    } catch (error) {
+      part("state").textContent = `No answer: ${error.message}`;
+    }
+    button.disabled = false;
   });
 }

@@ -127,6 +127,10 @@ pub(in super::super) async fn save(
     if form.text("go") == "preview" {
         return shown(&pages, &place, &entered, StatusCode::OK, shows).await;
     }
+    if let Some(faults) = entry_fields::missing(place.kind, &entered) {
+        shows.errors = entry_fields::errors(place.kind, faults)?;
+        return shown(&pages, &place, &entered, StatusCode::BAD_REQUEST, shows).await;
+    }
     let edit = match &place.id {
         Some(id) => Edit::Replace(id, &entered),
         None => Edit::Add(&entered),

@@ -12,7 +12,7 @@ use crate::{
             form::Form,
             text::sentence,
         },
-        fault::Fault,
+        fault::{Code, Fault, Faults},
     },
     registry::members::{About, Given, Kind as Value, Tree},
 };
@@ -114,16 +114,38 @@ pub(super) fn read(kind: Kind, form: &Form) -> Tree<'_> {
     }
 }
 
-/// The error of a form, beside the field that it is about and in the words of the form.
+/// The members without which there is no entry, where they are empty.
+pub(super) fn missing(kind: Kind, entered: &Tree<'_>) -> Option<Faults> {
+    let required: &[_] = match kind {
+        Kind::Alias => &["name", "model", "servers"],
+        Kind::Default => &["project", "servers"],
+    };
+    let is_empty = |member: &&&str| {
+        let member = entered.get(member);
+        member.items().is_empty() && member.as_text().unwrap_or_default().is_empty()
+    };
+    let empty = required.iter().filter(is_empty);
+    Faults::of(
+        empty
+            .map(|member| Fault::of(Code::InvalidRequest, member, "is empty"))
+            .collect(),
+    )
+}
+
+/// The errors of a form, each beside the field that it is about and in the words of the form.
 ///
 /// # Errors
-/// The fault itself, if no field can fix it.
-pub(super) fn errors(kind: Kind, fault: Fault) -> Result<Errors, Fault> {
+/// A fault that no field can fix.
+pub(super) fn errors(kind: Kind, faults: impl Into<Faults>) -> Result<Errors, Fault> {
+    Errors::of(faults.into().map(|fault| in_words(kind, fault)))
+}
+
+fn in_words(kind: Kind, fault: Fault) -> Fault {
     let param = fault.param().unwrap_or_default();
     let member = param.split(['.', '[']).next().unwrap_or_default();
     let label = kind.labels().iter().find(|(name, _)| *name == member);
     let Some((member, label)) = label else {
-        return Errors::of(fault);
+        return fault;
     };
     let rest = fault
         .message()
@@ -135,5 +157,5 @@ pub(super) fn errors(kind: Kind, fault: Fault) -> Result<Errors, Fault> {
         ("servers", " is empty") => "Choose at least one server.".to_owned(),
         (_, rest) => format!("{label}{rest}."),
     };
-    Errors::of(fault.at(*member).with_page(Some(words.into())))
+    fault.at(*member).with_page(Some(words.into()))
 }

@@ -16,12 +16,13 @@ use super::{
         page::{Frame, page},
         server_pages::ServerPages,
     },
+    open::open,
     step::{Step, done, step, steps},
 };
 use crate::{
     admin::{
         answer::{Answer, Named},
-        fault::Fault,
+        fault::Faults,
         outside::Outside,
         view::entered,
     },
@@ -39,6 +40,7 @@ struct AuthStep {
     connection: Connection,
     has_moved: bool,
     more_rows: bool,
+    open: Vec<(String, String)>,
 }
 
 /// `GET /servers/{name}/setup/auth`
@@ -80,7 +82,7 @@ pub(in super::super) async fn save_auth(
     read_auth(&form, &mut given);
     let server = match pages.records.change(&given, &draft).await {
         Ok(server) => server,
-        Err(fault) => return wrong_auth(&pages, &draft, &given, &outside, fault).await,
+        Err(faults) => return wrong_auth(&pages, &draft, &given, &outside, faults).await,
     };
     match form.text("go") {
         "connect" => match connecting::going(&pages, &server, &outside).await {
@@ -97,9 +99,9 @@ async fn wrong_auth(
     draft: &Server,
     given: &Tree<'_>,
     outside: &Outside,
-    fault: Fault,
+    faults: impl Into<Faults>,
 ) -> Answer {
-    let errors = Errors::of(fault)?;
+    let errors = Errors::of(faults)?;
     let content = auth_content(pages, draft, given, outside, errors).await;
     page(StatusCode::BAD_REQUEST, &content)
 }
@@ -119,6 +121,7 @@ async fn auth_content(
         connection: Connection::of(pages, draft, outside).await,
         has_moved: false,
         more_rows: false,
+        open: open(draft),
         errors,
     }
 }

@@ -3,6 +3,7 @@
 
 mod auth;
 mod discard;
+mod open;
 mod review;
 mod server;
 mod step;
@@ -10,7 +11,7 @@ mod tools;
 
 pub(super) use self::{
     auth::{auth, save_auth},
-    discard::discard,
+    discard::{ask_to_discard, discard},
     review::{finish, review},
     server::{begin, create, save_server, server},
     step::status,

@@ -15,6 +15,7 @@ use super::{
         server_pages::ServerPages,
         text::Shown,
     },
+    open::open,
     step::{Step, done, status, steps},
 };
 use crate::{
@@ -25,7 +26,7 @@ use crate::{
     registry::{Server, ToolPolicy, ToolSelection, members::method},
 };
 
-/// The longest wait for the status of a server that was just created, before the list is shown. A
+/// The longest wait for the status of a server that was just created, before its page is shown. A
 /// slower probe continues in the background.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -43,6 +44,7 @@ struct ReviewStep {
     tools: Option<Vec<(Shown, bool)>>,
     projects: Option<Vec<Shown>>,
     about: Option<Shown>,
+    open: Vec<(String, String)>,
 }
 
 /// `GET /servers/{name}/setup/review`
@@ -67,10 +69,9 @@ pub(in super::super) async fn finish(
     let finished = entered(&draft).with("draft", false);
     match pages.records.change(&finished, &draft).await {
         Ok(server) => {
-            // What is wrong is in its row.
+            // What is wrong is at the top of its page.
             let _ = timeout(LOOK, pages.tools.probe(&server)).await;
-            let place = format!("/servers?done=created&server={}", server.name);
-            Ok(pages.to(&place))
+            Ok(pages.to(&format!("/servers/{}?done=created", server.name)))
         }
         Err(fault) => review_step(&pages, &draft, Errors::of(fault)?).await,
     }
@@ -95,6 +96,7 @@ async fn review_step(pages: &ServerPages, draft: &Server, errors: Errors) -> Ans
         about: draft.description.as_deref().map(Shown::of),
         tools: tools.map(Iterator::collect),
         projects: named(&draft.projects),
+        open: open(draft),
         errors,
     };
     page(status(&content.errors), &content)

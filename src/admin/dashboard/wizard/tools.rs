@@ -91,13 +91,13 @@ pub(in super::super) async fn save_tools(
     }
     let saved = match read_tools(&form, &mut given) {
         Ok(()) => pages.records.change(&given, &draft).await,
-        Err(fault) => Err(fault),
+        Err(fault) => Err(fault.into()),
     };
     match saved {
         Ok(server) => Ok(step(&pages, &server.name, "review")),
-        Err(fault) => {
+        Err(faults) => {
             let chosen = (given.get("tools"), Some(&form));
-            tools_step(&pages, &draft, chosen, Errors::of(fault)?).await
+            tools_step(&pages, &draft, chosen, Errors::of(faults)?).await
         }
     }
 }

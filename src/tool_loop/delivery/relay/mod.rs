@@ -36,7 +36,7 @@ use crate::{
 
 /// Passes an answer on as it comes, with nothing of ours in it.
 pub(crate) fn passed_on(response: Response<InnerBody>, record: &Record, reading: Reading) -> Reply {
-    let watch = Watch::new(&response, reading);
+    let watch = Watch::new(&response, reading, record.keeps_answers());
     response.map(|body| Relay::of(body, Some(record), watch, None))
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn with_receipt(
     include_usage: bool,
     last_words: LastWords,
 ) -> Reply {
-    let watch = Watch::new(&response, reading);
+    let watch = Watch::new(&response, reading, record.keeps_answers());
     let end = Some(StreamEnd::new(include_usage, last_words));
     let mut reply = response.map(|body| Relay::of(body, Some(record), watch, end));
     remove_stale(reply.headers_mut());
@@ -65,7 +65,7 @@ pub(crate) fn with_member(
     include_usage: bool,
     member: String,
 ) -> Reply {
-    let watch = Watch::new(&response, reading);
+    let watch = Watch::new(&response, reading, false);
     let last_words: LastWords = Box::new(|_| (StoppedBy::Final, Some(member)));
     let end = Some(StreamEnd::new(include_usage, last_words).beside());
     let mut reply = response.map(|body| Relay::of(body, None, watch, end));

@@ -262,7 +262,7 @@ mod tests {
         let mut response = Response::new(empty);
         let kind = http::HeaderValue::from_static("text/event-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        let mut watch = Watch::new(&response, reading);
+        let mut watch = Watch::new(&response, reading, false);
         let last_words: LastWords = Box::new(|turn| {
             let reason = reason(&turn.calls);
             let receipt = json!({"stopped_by": reason, "usage_by_round": [turn.usage]});

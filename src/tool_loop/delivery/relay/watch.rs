@@ -36,11 +36,12 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(response: &Response<InnerBody>, reading: Reading) -> Self {
+    /// Begins to read an answer, with its text or without.
+    pub(super) fn new(response: &Response<InnerBody>, reading: Reading, with_text: bool) -> Self {
         let headers = response.headers();
         let is_success = response.status().is_success();
         let is_read = is_success && is_plain(headers);
-        let reader = is_read.then(|| TurnReader::new(is_stream(headers), reading.limit));
+        let reader = is_read.then(|| TurnReader::new(is_stream(headers), reading.limit, with_text));
         Self {
             reader,
             turn: None,
