@@ -101,7 +101,7 @@ fn the_fault_of_a_variable_has_its_name_and_not_its_value() {
     const SECRET: &str = "sk-4fQ0b1Zz9xKQ";
     for (variable, value, reason) in [
         ("STREAMING", SECRET, "unknown variant"),
-        ("LISTEN", SECRET, "socket address"),
+        ("LISTEN", SECRET, "IP:PORT"),
         ("ALLOW_ANONYMOUS", SECRET, "must be true or false"),
         ("DESCRIPTION_LIMIT", SECRET, "must be a whole number"),
         ("LIMITS", "{ connections = 0 }", "must be at least 1"),
