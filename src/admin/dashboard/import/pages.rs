@@ -39,8 +39,6 @@ use crate::{
 const LONGEST: usize = 512 << 10;
 /// The most faults that are listed; whoever has mended so many sends the file again.
 const FAULTS: usize = 50;
-/// The longest pasted text that goes back to its sender, to be corrected.
-const PASTED: usize = 256 << 10;
 
 /// The parts that these pages are made of.
 #[derive(Clone)]
@@ -66,15 +64,6 @@ struct Asked {
     frame: Frame,
     faults: Vec<Shown>,
     more_faults: usize,
-    /// What was pasted.
-    text: String,
-}
-
-/// What came with a form: a file, or a text that was pasted.
-#[derive(Clone, Copy)]
-enum Sent<'b> {
-    File(&'b [u8]),
-    Pasted(&'b [u8]),
 }
 
 #[derive(Template)]
@@ -111,7 +100,7 @@ struct RestRow {
 
 /// `GET /import`
 pub(in super::super) async fn ask(State(pages): State<ImportPages>) -> Answer {
-    asked(&pages, StatusCode::OK, Vec::new(), None)
+    asked(&pages, StatusCode::OK, Vec::new())
 }
 
 /// `POST /import`
@@ -126,14 +115,13 @@ pub(in super::super) async fn preview(
     let kind = kind.unwrap_or_default();
     // Of a browser it always is a form with a file, even if none was chosen.
     let form = Form::parse(if is_upload(kind) { b"" } else { &body })?;
-    let sent = match is_upload(kind) {
+    let text = match is_upload(kind) {
         true => sent(kind, &body)?,
-        false => Sent::Pasted(form.text("text").as_bytes()),
+        false => form.text("text").as_bytes(),
     };
-    let text = sent.text();
     if text.trim_ascii().is_empty() {
         let fault = Fault::new(Code::InvalidRequest, "choose a file, or paste its text");
-        return asked(&pages, StatusCode::BAD_REQUEST, vec![fault], None);
+        return asked(&pages, StatusCode::BAD_REQUEST, vec![fault]);
     }
     if text.len() > LONGEST {
         let message = format!(
@@ -141,12 +129,11 @@ pub(in super::super) async fn preview(
             LONGEST >> 10
         );
         let fault = Fault::new(Code::RequestTooLarge, message);
-        let status = StatusCode::PAYLOAD_TOO_LARGE;
-        return asked(&pages, status, vec![fault], Some(sent));
+        return asked(&pages, StatusCode::PAYLOAD_TOO_LARGE, vec![fault]);
     }
     match pages.imports.plan(text).await {
         Ok(plan) => previewed(&pages, &plan, text),
-        Err(faults) => refused(&pages, faults, Some(sent)),
+        Err(faults) => refused(&pages, faults),
     }
 }
 
@@ -156,13 +143,12 @@ pub(in super::super) async fn confirm(State(pages): State<ImportPages>, body: By
     let Some(text) = pages.carried.open(form.text("file")) else {
         let message = "the file of the preview cannot be opened any more; send it again";
         let fault = Fault::new(Code::InvalidRequest, message);
-        return asked(&pages, StatusCode::BAD_REQUEST, vec![fault], None);
+        return asked(&pages, StatusCode::BAD_REQUEST, vec![fault]);
     };
     // Once more: meanwhile somebody may have taken one of the names.
-    let text = text.expose_secret().as_bytes();
-    let plan = match pages.imports.plan(text).await {
+    let plan = match pages.imports.plan(text.expose_secret().as_bytes()).await {
         Ok(plan) => plan,
-        Err(faults) => return refused(&pages, faults, None),
+        Err(faults) => return refused(&pages, faults),
     };
     let count = plan.drafts.len();
     pages.imports.carry_out(plan).await?;
@@ -178,45 +164,29 @@ fn is_upload(kind: &str) -> bool {
 }
 
 /// The text of the file, or, if none was chosen, the one that was pasted.
-fn sent<'b>(kind: &str, body: &'b [u8]) -> Result<Sent<'b>, Fault> {
+fn sent<'b>(kind: &str, body: &'b [u8]) -> Result<&'b [u8], Fault> {
     let fields = upload::fields(kind, body)?;
     let of = |wanted: &str| {
         let mut found = fields.iter().filter(|(name, _)| *name == wanted);
         found.next().map_or(&b""[..], |(_, content)| *content)
     };
     Ok(match of("file") {
-        [] => Sent::Pasted(of("text")),
-        file => Sent::File(file),
+        [] => of("text"),
+        file => file,
     })
 }
 
-fn refused(pages: &ImportPages, faults: Faults, sent: Option<Sent<'_>>) -> Answer {
+fn refused(pages: &ImportPages, faults: Faults) -> Answer {
     let faults: Vec<_> = faults.into_iter().collect();
     // Nothing that is in a file can mend that.
     match faults.iter().find(|fault| fault.status().is_server_error()) {
         Some(fault) => Err(fault.clone()),
-        None => asked(pages, StatusCode::BAD_REQUEST, faults, sent),
+        None => asked(pages, StatusCode::BAD_REQUEST, faults),
     }
 }
 
-/// The form; a text that was pasted is in it again.
-fn asked(
-    pages: &ImportPages,
-    status: StatusCode,
-    mut faults: Vec<Fault>,
-    sent: Option<Sent<'_>>,
-) -> Answer {
-    let text = match sent {
-        Some(Sent::Pasted(text)) if text.len() <= PASTED => String::from_utf8_lossy(text),
-        Some(Sent::Pasted(_)) => {
-            let message = "the text is too long to be shown again; paste the corrected file";
-            faults.insert(0, Fault::new(Code::InvalidRequest, message));
-            "".into()
-        }
-        Some(Sent::File(_)) | None => "".into(),
-    };
+fn asked(pages: &ImportPages, status: StatusCode, faults: Vec<Fault>) -> Answer {
     let content = Asked {
-        text: text.into_owned(),
         frame: Frame::of(&pages.hosts, Section::Servers),
         more_faults: faults.len().saturating_sub(FAULTS),
         faults: faults
@@ -240,14 +210,6 @@ fn previewed(pages: &ImportPages, plan: &Plan, text: &[u8]) -> Answer {
         sealed: pages.carried.seal(text),
     };
     page(StatusCode::OK, &content)
-}
-
-impl<'b> Sent<'b> {
-    fn text(self) -> &'b [u8] {
-        match self {
-            Self::File(text) | Self::Pasted(text) => text,
-        }
-    }
 }
 
 impl DraftRow {
