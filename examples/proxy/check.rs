@@ -33,8 +33,8 @@ pub struct Report {
     pub all_well: bool,
 }
 
-/// What is known of servers, which a check reads and leaves as it is: the gateway whose database this
-/// is may have another configuration, and does not refuse its callers for what is checked.
+/// The observations of servers, which a check reads and leaves as they are: the gateway whose database
+/// this is may have another configuration, and does not refuse its callers for what is checked.
 pub struct Untouched(pub Arc<dyn Store>);
 
 impl ObservationStore for Untouched {

@@ -39,7 +39,8 @@ pub(super) fn usual(server: &Server) -> &str {
     }
 }
 
-/// Why `project` cannot use `server`, for an operator; callers are not told that it is there.
+/// The reason why `project` cannot use `server`, in words for an operator; callers are not told that
+/// the server is there.
 pub(super) fn unavailable(server: &Server, project: &str) -> Option<String> {
     let registry::Projects::Only(projects) = &server.projects else {
         return None;

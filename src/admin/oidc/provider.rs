@@ -40,7 +40,7 @@ pub(in super::super) struct Provider {
 #[derive(Default)]
 struct KnownProvider {
     metadata: Option<(Arc<OpenId>, SystemTime)>,
-    /// Why there were none the last time.
+    /// The error of the last fetch, and its time, until one succeeds.
     failed: Option<(oauth::Error, SystemTime)>,
     keys: Option<(Arc<Keys>, SystemTime)>,
     /// When keys were last asked for.

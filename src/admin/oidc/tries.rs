@@ -1,4 +1,4 @@
-//! Who comes back from the provider, and how often for nothing.
+//! The sign-ins that come back from the provider, counted by address.
 //!
 //! Anybody can begin a sign-in, and come back with a made-up code, which only the provider can tell
 //! from a good one. So an address has some tries a minute, and each sign-in has one.
