@@ -66,10 +66,13 @@ impl Front {
         let id = RequestId::of(request.headers_mut());
         // Pages of other origins are refused first, so that they reach nothing at all.
         let mut answer = match self.rules.refusal(&request) {
-            Some(refusal) => refusal.into(),
+            Some(refusal) => {
+                let mut refused = Answer::from(refusal);
+                id.mark(&mut refused);
+                refused
+            }
             None => self.readable(request, from, &id).await,
         };
-        id.mark(&mut answer);
         if is_misused {
             routes::allow_get(&mut answer);
         }
