@@ -74,7 +74,7 @@ async fn main() {
     };
     let environment = arguments.peers.clone();
     let run = Run {
-        programs: Programs::build(Doubles::start().await),
+        programs: Programs::build(Doubles::start().await, arguments.is_test),
         peers: environment.map(|environment| Peers { environment }),
         arguments,
     };

@@ -44,18 +44,22 @@ impl Setup {
 }
 
 impl Programs {
-    /// Builds the proxy and the floors in the release profile.
-    pub fn build(doubles: Doubles) -> Self {
+    /// Builds the proxy and the floors: in the release profile, if they are measured.
+    pub fn build(doubles: Doubles, is_test: bool) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let (profile, of_profile) = match is_test {
+            true => ("dev", "debug/examples"),
+            false => ("release", "release/examples"),
+        };
         let built = Command::new(cargo)
             .current_dir(root)
-            .args(["build", "--release"])
+            .args(["build", "--profile", profile])
             .args(["--example", "proxy", "--example", "floor"])
             .status();
         assert!(built.unwrap().success(), "the programs were not built");
         let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-        let examples = root.join(target).join("release/examples");
+        let examples = root.join(target).join(of_profile);
         let folder = env::temp_dir().join(format!("mcp-layer-bench-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         Self {
