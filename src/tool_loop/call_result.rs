@@ -32,6 +32,15 @@ pub(crate) struct CallResult {
     pub(crate) is_beyond: bool,
 }
 
+/// The reason why a tool was not run, or gave no result.
+#[derive(Clone, Debug)]
+pub(crate) struct CallFault {
+    /// The kind of error in one word.
+    pub(crate) kind: &'static str,
+    /// The text for the model.
+    pub(crate) text: String,
+}
+
 /// A result as it is kept for a repeat of the request.
 #[derive(Serialize, Deserialize)]
 struct Kept<'a> {
@@ -49,6 +58,13 @@ struct Kept<'a> {
     #[serde(borrow)]
     message: &'a RawValue,
     is_beyond: bool,
+}
+
+impl CallFault {
+    pub(crate) fn new(kind: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { kind, text }
+    }
 }
 
 impl CallResult {
