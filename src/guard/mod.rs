@@ -67,7 +67,6 @@ mod webhook;
 
 use std::future::ready;
 
-pub(crate) use self::asking::Fault;
 pub use self::{
     call::{GuardedCall, GuardedResult},
     decision::{Decision, Verdict},
