@@ -4,7 +4,7 @@ use std::{error::Error as _, fmt, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt;
 
-use super::{Error, GuardRule, ToolGuard};
+use super::{error::Error, rule::GuardRule, tool_guard::ToolGuard};
 use crate::{registry::BoxFuture, within::within};
 
 /// The reason why a guard has said nothing.

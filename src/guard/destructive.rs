@@ -2,7 +2,7 @@
 
 use std::future::ready;
 
-use super::{Decision, Error, GuardedCall, ToolGuard};
+use super::{call::GuardedCall, decision::Decision, error::Error, tool_guard::ToolGuard};
 use crate::registry::BoxFuture;
 
 /// Asks the caller before a tool runs that may destroy something, by its annotations (MCP,

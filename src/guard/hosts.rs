@@ -5,7 +5,7 @@ use std::fmt;
 use serde_json::Value;
 use url::Url;
 
-use super::{Decision, Error, GuardedCall, ToolGuard};
+use super::{call::GuardedCall, decision::Decision, error::Error, tool_guard::ToolGuard};
 use crate::{name::short, registry::BoxFuture};
 
 /// Schemes for which a URL is read as browsers and most HTTP clients do, backslashes as slashes and all
@@ -111,17 +111,15 @@ impl Hosts {
         if is_odd(text) {
             return Some(Refused::Odd);
         }
-        let mut found = text.match_indices("://").peekable();
-        let is_bare = found.peek().is_none();
-        let urls = found.filter_map(|(colon, slashes)| {
+        let mut urls = text.match_indices("://").filter_map(|(colon, slashes)| {
             let scheme = scheme_before(&text[..colon])?;
             let behind = &text[colon + slashes.len()..];
             self.judge(scheme, behind, scheme.len() == colon).err()
         });
-        let mut urls = urls;
         if let Some(refused) = urls.next() {
             return Some(refused);
         }
+        let is_bare = !text.contains("://");
         let is_path = text.starts_with(['/', '.', '#', '?']);
         let is_word = !text.is_empty() && !text.contains(char::is_whitespace);
         match text.strip_prefix("//") {
@@ -151,7 +149,8 @@ impl Hosts {
         let host = host.to_ascii_lowercase();
         // Whatever is read in another way than it stands is odd.
         let read = Url::parse(&format!("https://{host}/")).ok();
-        if !ends || host.is_empty() || read.as_ref().and_then(Url::host_str) != Some(&*host) {
+        let is_name = !host.is_empty() && !host.ends_with('.');
+        if !ends || !is_name || read.as_ref().and_then(Url::host_str) != Some(&*host) {
             return Err(Refused::Odd);
         }
         let scheme = scheme.to_ascii_lowercase();
@@ -187,7 +186,9 @@ impl Allowed {
             }
             _ => (host.to_ascii_lowercase(), rest),
         };
-        let is_host = rest.is_empty() && url.as_ref().and_then(Url::host_str) == Some(&*host);
+        let is_host = rest.is_empty()
+            && !host.ends_with('.')
+            && url.as_ref().and_then(Url::host_str) == Some(&*host);
         is_host.then_some(Self {
             host,
             is_below,
@@ -315,6 +316,7 @@ impl ToolGuard for Hosts {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -444,6 +446,23 @@ mod tests {
         ] {
             let refused = hosts().refused(&json!({"x": text}), false);
             assert_eq!(refused, Some(Refused::Odd), "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_around_it_hides_a_url(
+            before in "(ok\\.example|https?|:|/|\\\\|@|%3A|\\.|-|é| |\n|\t|\\[|\"){0,8}",
+            behind in "(ok\\.example|:|/|\\\\|@|%|#|\\?|é| |\n|\\]|\"){0,8}",
+            is_address in any::<bool>(),
+        ) {
+            let text = format!("{before} https://evil.example/{behind}");
+            prop_assert!(hosts().refused_in(&text, is_address).is_some(), "{text:?}");
+        }
+
+        #[test]
+        fn no_text_is_too_odd(text in "(https|file|:|//|/|\\\\|@|%3a|\\.|\\[|\\]|é|\n|\t|9|a){0,12}") {
+            hosts().refused_in(&text, true);
         }
     }
 

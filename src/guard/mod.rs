@@ -63,10 +63,10 @@ mod hosts;
 mod rule;
 mod secrets;
 mod signature;
+mod tool_guard;
 mod webhook;
 
-use std::future::ready;
-
+pub(crate) use self::asking::Fault;
 pub use self::{
     call::{GuardedCall, GuardedResult},
     decision::{Decision, Verdict},
@@ -75,36 +75,6 @@ pub use self::{
     hosts::{Hosts, InvalidHost},
     rule::{Fail, GuardRule, Guards, TIMEOUT},
     secrets::Secrets,
+    tool_guard::ToolGuard,
     webhook::Webhook,
 };
-use crate::registry::BoxFuture;
-
-/// Sees tool calls before they run and results before the model does, and decides on them.
-///
-/// Both methods allow everything unless they are implemented. They must not block: a guard that
-/// computes for long hands that to another thread.
-///
-/// # Errors
-/// An error is a guard that cannot say: its [rule](GuardRule::with_fail) decides what follows. So is a
-/// panic.
-///
-/// # Cancellation
-/// A future is dropped when the guard's time is up, and when the caller hangs up. The call then does
-/// not run, unless the rule fails open.
-pub trait ToolGuard: Send + Sync + 'static {
-    /// Decides whether a call runs, and with which arguments.
-    fn before<'a>(&'a self, call: &'a GuardedCall<'a>) -> BoxFuture<'a, Result<Decision, Error>> {
-        let _ = call;
-        Box::pin(ready(Ok(Decision::Allow)))
-    }
-
-    /// Decides whether the model gets a result, and with which text.
-    fn after<'a>(
-        &'a self,
-        call: &'a GuardedCall<'a>,
-        result: &'a GuardedResult<'a>,
-    ) -> BoxFuture<'a, Result<Verdict, Error>> {
-        let _ = (call, result);
-        Box::pin(ready(Ok(Verdict::Allow)))
-    }
-}

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::ToolGuard;
+use super::tool_guard::ToolGuard;
 use crate::{pattern::fits, trace::GuardStage};
 
 /// The time that a guard has for each question by default: 2 s. It is added to the time of the turn, so

@@ -2,7 +2,12 @@
 
 use serde_json::value::RawValue;
 
-use super::{Decision, Error, GuardedCall, GuardedResult, ToolGuard, Verdict};
+use super::{
+    call::{GuardedCall, GuardedResult},
+    decision::{Decision, Verdict},
+    error::Error,
+    tool_guard::ToolGuard,
+};
 use crate::{apart, registry::BoxFuture, trace::without_secrets};
 
 /// The longest text that is searched on a serving thread, which takes well below a millisecond.

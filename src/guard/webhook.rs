@@ -14,8 +14,11 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{
-    Decision, Error, GuardedCall, GuardedResult, ToolGuard, Verdict,
+    call::{GuardedCall, GuardedResult},
+    decision::{Decision, Verdict},
+    error::Error,
     signature::{HEADER, signature},
+    tool_guard::ToolGuard,
 };
 use crate::{
     outbound::{self, Destination, Outbound, Response, SendError},

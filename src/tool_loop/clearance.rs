@@ -1,6 +1,8 @@
 //! The clearance of a call: its arguments, once they are checked and the guards have seen them; and of
 //! its result, which guards see before the model does.
 
+use std::time::Duration;
+
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
@@ -14,7 +16,7 @@ use crate::{
     caller::Caller,
     catalog::Entry,
     chat::ToolCall,
-    guard::{Decision, GuardRule, GuardedCall, GuardedResult, Verdict},
+    guard::{Decision, Fault, GuardRule, GuardedCall, GuardedResult, Verdict},
     project::Project,
     trace::{GuardOutcome, GuardStage},
     trace_parent::TraceParent,
@@ -23,11 +25,6 @@ use crate::{
 
 /// The most bytes of a guard's reason that a model is told: a sentence or two.
 const REASON: usize = 500;
-
-/// The kind of error of a call or a result that a guard denies.
-const DENIED: &str = "denied";
-/// The same where a guard has failed.
-const FAILED: &str = "guard_failed";
 
 const NOT_CHECKED: &str = "it could not be checked";
 
@@ -58,69 +55,85 @@ struct Subject<'a> {
     trace: Option<TraceParent>,
 }
 
+/// One question to one guard.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    record: &'a Record,
+    guard: &'a GuardRule,
+    subject: &'a Subject<'a>,
+    stage: GuardStage,
+    begun: Instant,
+}
+
 impl Clearing<'_> {
     /// Checks the arguments of a call, and asks the guards.
     pub(crate) async fn before(self, entry: &Entry, call: &ToolCall) -> Clearance {
         let limit = self.gateway.settings.limits.argument_bytes;
-        let mut clearance = match checked(entry, &call.arguments, limit).await {
-            Ok(arguments) => Clearance {
+        let cleared = match checked(entry, &call.arguments, limit).await {
+            Ok(arguments) => self.guarded((entry, call), arguments, limit).await,
+            Err(text) => Err(CallFault::new("invalid_arguments", text)),
+        };
+        match cleared {
+            Ok((arguments, asks)) => Clearance {
                 arguments: Ok(arguments),
+                asks,
+            },
+            Err(fault) => Clearance {
+                arguments: Err(fault),
                 asks: false,
             },
-            Err(text) => return Clearance::refused("invalid_arguments", text),
-        };
-        let guards = self.gateway.guards.now();
-        if self
-            .guards(&guards, GuardStage::Before, entry)
-            .next()
-            .is_none()
-        {
-            return clearance;
         }
+    }
+
+    /// Asks the guards about a call with these arguments; returns those that it may run with, and
+    /// whether it needs an approval.
+    ///
+    /// # Errors
+    /// It must not run.
+    async fn guarded(
+        self,
+        (entry, call): (&Entry, &ToolCall),
+        mut arguments: Checked,
+        limit: usize,
+    ) -> Result<(Checked, bool), CallFault> {
+        let mut asks = false;
+        let guards = self.gateway.guards.now();
+        let mut guards = self.guards(&guards, GuardStage::Before, entry).peekable();
+        if guards.peek().is_none() {
+            return Ok((arguments, asks));
+        }
+        let not_run = |kind, reason: &str| CallFault::new(kind, format!("not run: {reason}"));
         let subject = self.subject(entry, call);
-        for guard in self.guards(&guards, GuardStage::Before, entry) {
-            let Ok(arguments) = &clearance.arguments else {
-                break;
-            };
-            let begun = Instant::now();
-            let guarded = self.guarded(&subject, arguments.text());
-            let said = guard.ask(self.left(), |guard| guard.before(&guarded)).await;
-            let told = |outcome, reason: Option<&str>| {
-                let fact = (GuardStage::Before, begun, outcome, reason);
-                self.tell(guard, &subject, fact);
-            };
-            match said {
-                Ok(Decision::Allow) => told(GuardOutcome::Allow, None),
+        for guard in guards {
+            let question = self.question(guard, &subject, GuardStage::Before);
+            let seen = self.seen(&subject, arguments.text());
+            match guard.ask(self.left(), |guard| guard.before(&seen)).await {
+                Ok(Decision::Allow) => question.came_to(GuardOutcome::Allow, None),
                 Ok(Decision::Ask) => {
-                    told(GuardOutcome::Ask, None);
-                    clearance.asks = true;
+                    question.came_to(GuardOutcome::Ask, None);
+                    asks = true;
                 }
                 Ok(Decision::Deny(reason)) => {
-                    told(GuardOutcome::Deny, Some(&reason));
-                    return Clearance::refused(DENIED, format!("not run: {}", for_model(&reason)));
+                    question.came_to(GuardOutcome::Deny, Some(&reason));
+                    return Err(not_run(CallFault::DENIED, &for_model(&reason)));
                 }
                 Ok(Decision::Rewrite(rewritten)) => {
                     match checked_text(entry, rewritten.get(), limit).await {
-                        Ok(arguments) => {
-                            told(GuardOutcome::Rewrite, None);
-                            clearance.arguments = Ok(arguments.rewritten());
+                        Ok(fits) => {
+                            question.came_to(GuardOutcome::Rewrite, None);
+                            arguments = fits.rewritten();
                         }
                         Err(fault) => {
-                            told(GuardOutcome::Unfit, Some(&fault));
-                            return Clearance::refused(FAILED, format!("not run: {NOT_CHECKED}"));
+                            question.came_to(GuardOutcome::Unfit, Some(&fault));
+                            return Err(not_run(CallFault::GUARD_FAILED, NOT_CHECKED));
                         }
                     }
                 }
-                Err(fault) if guard.fails_open() => {
-                    told(GuardOutcome::FailedOpen, Some(&fault.to_string()));
-                }
-                Err(fault) => {
-                    told(GuardOutcome::FailedClosed, Some(&fault.to_string()));
-                    return Clearance::refused(FAILED, format!("not run: {NOT_CHECKED}"));
-                }
+                Err(fault) if question.passes(&fault) => {}
+                Err(_) => return Err(not_run(CallFault::GUARD_FAILED, NOT_CHECKED)),
             }
         }
-        clearance
+        Ok((arguments, asks))
     }
 
     /// Asks the guards about the result of a call; returns the text in the place of its own, if it was
@@ -135,44 +148,35 @@ impl Clearing<'_> {
         (text, is_error): (&str, bool),
     ) -> Result<Option<String>, CallFault> {
         let guards = self.gateway.guards.now();
-        if self
-            .guards(&guards, GuardStage::After, entry)
-            .next()
-            .is_none()
-        {
+        let mut guards = self.guards(&guards, GuardStage::After, entry).peekable();
+        if guards.peek().is_none() {
             return Ok(None);
         }
+        let withheld = |kind, reason: &str| {
+            let text = format!("the tool has run, but its result is withheld: {reason}");
+            CallFault::new(kind, text)
+        };
         let subject = self.subject(entry, call);
-        let guarded = self.guarded(&subject, arguments);
-        // What a model will not see must not keep a guard from seeing the rest.
-        let seen = cleaned(text);
+        let seen = self.seen(&subject, arguments);
+        // Without what no model will see, which would hide words from a guard.
+        let text = cleaned(text);
         let mut rewritten: Option<String> = None;
-        for guard in self.guards(&guards, GuardStage::After, entry) {
-            let begun = Instant::now();
-            let result = GuardedResult::new(rewritten.as_deref().unwrap_or(&seen), is_error);
-            let said = guard.ask(self.left(), |guard| guard.after(&guarded, &result));
-            let said = said.await;
-            let told = |outcome, reason: Option<&str>| {
-                let fact = (GuardStage::After, begun, outcome, reason);
-                self.tell(guard, &subject, fact);
-            };
-            match said {
-                Ok(Verdict::Allow) => told(GuardOutcome::Allow, None),
+        for guard in guards {
+            let question = self.question(guard, &subject, GuardStage::After);
+            let result = GuardedResult::new(rewritten.as_deref().unwrap_or(&text), is_error);
+            let said = guard.ask(self.left(), |guard| guard.after(&seen, &result));
+            match said.await {
+                Ok(Verdict::Allow) => question.came_to(GuardOutcome::Allow, None),
                 Ok(Verdict::Rewrite(text)) => {
-                    told(GuardOutcome::Rewrite, None);
+                    question.came_to(GuardOutcome::Rewrite, None);
                     rewritten = Some(cleaned(&text).into_owned());
                 }
                 Ok(Verdict::Deny(reason)) => {
-                    told(GuardOutcome::Deny, Some(&reason));
-                    return Err(withheld(DENIED, &for_model(&reason)));
+                    question.came_to(GuardOutcome::Deny, Some(&reason));
+                    return Err(withheld(CallFault::DENIED, &for_model(&reason)));
                 }
-                Err(fault) if guard.fails_open() => {
-                    told(GuardOutcome::FailedOpen, Some(&fault.to_string()));
-                }
-                Err(fault) => {
-                    told(GuardOutcome::FailedClosed, Some(&fault.to_string()));
-                    return Err(withheld(FAILED, NOT_CHECKED));
-                }
+                Err(fault) if question.passes(&fault) => {}
+                Err(_) => return Err(withheld(CallFault::GUARD_FAILED, NOT_CHECKED)),
             }
         }
         Ok(rewritten)
@@ -202,7 +206,8 @@ impl Clearing<'_> {
         Subject { entry, call, trace }
     }
 
-    fn guarded<'a>(self, subject: &'a Subject<'_>, arguments: &'a RawValue) -> GuardedCall<'a>
+    /// A call as guards see it.
+    fn seen<'a>(self, subject: &'a Subject<'_>, arguments: &'a RawValue) -> GuardedCall<'a>
     where
         Self: 'a,
     {
@@ -215,39 +220,53 @@ impl Clearing<'_> {
         call
     }
 
-    fn left(self) -> std::time::Duration {
-        self.ends.saturating_duration_since(Instant::now())
+    fn question<'a>(
+        self,
+        guard: &'a GuardRule,
+        subject: &'a Subject<'a>,
+        stage: GuardStage,
+    ) -> Question<'a>
+    where
+        Self: 'a,
+    {
+        Question {
+            record: self.record,
+            guard,
+            subject,
+            stage,
+            begun: Instant::now(),
+        }
     }
 
-    fn tell(
-        self,
-        guard: &GuardRule,
-        subject: &Subject<'_>,
-        (stage, started, outcome, reason): (GuardStage, Instant, GuardOutcome, Option<&str>),
-    ) {
+    fn left(self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+}
+
+impl Question<'_> {
+    /// Records what came of it.
+    fn came_to(self, outcome: GuardOutcome, reason: Option<&str>) {
         let fact = GuardFact {
-            guard: guard.name(),
-            stage,
-            started,
+            guard: self.guard.name(),
+            stage: self.stage,
+            started: self.begun,
             outcome,
             reason: reason.map(|reason| &reason[..reason.floor_char_boundary(REASON)]),
         };
-        self.record.guarded(subject.call, subject.entry, fact);
+        let Subject { call, entry, .. } = self.subject;
+        self.record.guarded(call, entry, fact);
     }
-}
 
-impl Clearance {
-    fn refused(kind: &'static str, text: String) -> Self {
-        Self {
-            arguments: Err(CallFault::new(kind, text)),
-            asks: false,
-        }
+    /// Returns `true` if it goes on though the guard has failed.
+    fn passes(self, fault: &Fault) -> bool {
+        let passes = self.guard.fails_open();
+        let outcome = match passes {
+            true => GuardOutcome::FailedOpen,
+            false => GuardOutcome::FailedClosed,
+        };
+        self.came_to(outcome, Some(&fault.to_string()));
+        passes
     }
-}
-
-fn withheld(kind: &'static str, reason: &str) -> CallFault {
-    let text = format!("the tool has run, but its result is withheld: {reason}");
-    CallFault::new(kind, text)
 }
 
 /// A guard's reason, on one line, without what cannot be seen, and not too long.

@@ -168,6 +168,7 @@ impl Batch<'_> {
             result_bytes: 0,
             truncated: false,
             is_cleaned: false,
+            is_denied: false,
             is_beyond: true,
         }
     }
@@ -291,6 +292,7 @@ impl Batch<'_> {
             Err(fault) => (Some(fault.kind), fault.text, Vec::new()),
         };
         let is_error = error.is_some();
+        let is_denied = matches!(error, Some(CallFault::DENIED | CallFault::GUARD_FAILED));
         let result_bytes = text.len();
         let text = if is_error {
             format!("Error: {text}")
@@ -317,6 +319,7 @@ impl Batch<'_> {
             result_bytes,
             truncated,
             is_cleaned,
+            is_denied,
             is_beyond: false,
         };
         if let Some(events) = events {
@@ -433,6 +436,7 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
         result_bytes: 0,
         truncated: false,
         is_cleaned: false,
+        is_denied: false,
         is_beyond: false,
     }
 }

@@ -171,7 +171,11 @@ async fn guards_are_asked_in_their_order_and_the_first_that_denies_ends_it() {
     let (gateway, traces) = Traces::of(guarded(script(), guards).await);
     let reply = gateway.send(&auto(json!({}))).await;
     assert_eq!(told(&gateway), ["Error: not run: not today"]);
-    assert_eq!(reply.receipt()["calls"][0]["is_error"], true);
+    let call = &reply.receipt()["calls"][0];
+    assert_eq!(
+        (&call["is_error"], &call["denied"]),
+        (&json!(true), &json!(true))
+    );
     assert_eq!((gateway.server.calls(), last.asked().len()), (0, 0));
     assert_eq!(
         decided(&traces),

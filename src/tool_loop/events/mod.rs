@@ -180,6 +180,7 @@ mod tests {
             result_bytes: 4,
             truncated: false,
             is_cleaned: false,
+            is_denied: false,
             message: "{}".into(),
             is_beyond: false,
         }

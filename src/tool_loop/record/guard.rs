@@ -68,7 +68,7 @@ impl Record {
             return;
         }
         let timing = self.0.timing(started, duration);
-        let name = short(call.function.as_deref().unwrap_or_default());
+        let name = &*entry.offer().name;
         let mut step = GuardStep::new(timing, guard, stage, call_id, name, outcome);
         step.reason = reason.filter(|reason| !reason.is_empty()).map(|reason| {
             let clean = self.credentials(Some(entry)).cleaned(reason);

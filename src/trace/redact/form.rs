@@ -6,7 +6,7 @@ use aho_corasick::{AhoCorasick, Input, MatchKind};
 use memchr::memchr;
 
 use super::{
-    Finds,
+    finds::Finds,
     mark::{REDACTED, visited},
 };
 

@@ -11,6 +11,7 @@
 //! It errs on the side of masking, and it is a net with holes: a secret that looks like any other
 //! word, under a name that says nothing, stays.
 
+mod finds;
 mod form;
 mod mark;
 mod name;
@@ -18,6 +19,7 @@ mod name;
 use memchr::{memchr, memmem};
 
 use self::{
+    finds::Finds,
     form::plain,
     mark::{REDACTED, visited},
     name::Name,
@@ -25,15 +27,6 @@ use self::{
 
 /// The most levels of JSON within JSON strings that are searched.
 const NESTED: usize = 3;
-
-/// What is taken for a secret.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Finds {
-    /// Whatever a name or a form gives away, rather too much than too little.
-    All,
-    /// What the form alone gives away, and hardly anything else has.
-    Forms,
-}
 
 /// `text` without what looks like a secret.
 pub(crate) fn redacted(text: &str) -> String {
