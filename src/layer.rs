@@ -9,6 +9,7 @@ use tower::Layer;
 
 use crate::{
     connect::Connections,
+    guard::Guards,
     held::Room,
     media_models::{MediaModels, MediaPatterns},
     outbound::{EgressRules, Outbound},
@@ -101,6 +102,7 @@ pub struct McpLayer {
     exchanges: Option<Arc<dyn ExchangeStore>>,
     models: Arc<dyn ModelRegistry>,
     media_models: Arc<dyn MediaModels>,
+    guards: Guards,
     /// What was set here, in place of a registry.
     rules: Arc<ModelRules>,
 }
@@ -129,6 +131,7 @@ impl McpLayer {
             models: Arc::new(Fixed(Arc::default())),
             rules: Arc::default(),
             media_models: Arc::new(MediaPatterns::default()),
+            guards: Guards::default(),
         }
     }
 
@@ -299,6 +302,23 @@ impl McpLayer {
         self
     }
 
+    /// Replaces the [guards](crate::guard), which see each call before it runs and each result before the
+    /// model does, in this order; by default there are none.
+    #[must_use]
+    pub fn with_guards(mut self, guards: impl Into<Guards>) -> Self {
+        self.guards = guards.into();
+        self
+    }
+
+    /// Replaces whether the calls of a turn that may change something run one after the other, in the
+    /// order of the turn; by default `false`: all run at once, up to
+    /// [`Limits::concurrent_calls`]. Tools that say `readOnlyHint: true` always do.
+    #[must_use]
+    pub fn with_serial_writes(mut self, serial_writes: bool) -> Self {
+        self.settings.serial_writes = serial_writes;
+        self
+    }
+
     /// Replaces the dialect of JSON Schema in which the upstream reads tools; by default that of the
     /// [connections](Self::with_connections), which is [`SchemaDialect::Standard`].
     ///
@@ -454,6 +474,7 @@ impl McpLayer {
             exchanges: self.exchanges.clone(),
             models: Arc::clone(&self.models),
             media_models: Arc::clone(&self.media_models),
+            guards: self.guards.clone(),
         }
     }
 }

@@ -50,6 +50,7 @@
 //!   that stay fresh; `oauth` is the protocol alone.
 //! - `admin` (feature `admin`): the dashboard and REST for operators: servers, tools and traces, and
 //!   metrics for Prometheus.
+//! - [`guard`]: what sees each tool call before it runs, and each result before the model does.
 //! - [`trace`]: the record of each exchange, and the sinks that receive it.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded HTTP client, and the addresses that servers may have.
@@ -126,6 +127,7 @@ mod held;
 mod refusal;
 mod settings;
 
+pub mod guard;
 mod media_models;
 mod pattern;
 mod price;

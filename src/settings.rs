@@ -173,6 +173,8 @@ pub(crate) struct Settings {
     pub(crate) project_required: bool,
     /// The headers `x-mcp-servers` and `x-mcp-tools` opt in.
     pub(crate) header_opt_in: bool,
+    /// Calls that may change something run one after the other.
+    pub(crate) serial_writes: bool,
     pub(crate) prices: Vec<Price>,
     pub(crate) tracing: Tracing,
 }
@@ -228,6 +230,7 @@ impl Default for Settings {
             event_payloads: false,
             project_required: false,
             header_opt_in: false,
+            serial_writes: false,
             prices: Vec::new(),
             tracing: Tracing::default(),
         }

@@ -30,6 +30,7 @@ use crate::{
     environment::{Environment, Source},
     file::File,
     follow_keys::FollowKeys,
+    guards::{self, Guard},
     limits::Limits,
     oidc, operators, otlp,
     paths::Paths,
@@ -91,6 +92,9 @@ pub struct Flags {
     /// masked
     #[arg(long)]
     event_payloads: bool,
+    /// Run the calls of a turn that may change something one after the other, in the order of the turn
+    #[arg(long)]
+    serial_writes: bool,
     /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -260,6 +264,8 @@ pub struct Config {
     pub header_opt_in: bool,
     /// Events of callers have arguments, results and texts of progress.
     pub event_payloads: bool,
+    /// Calls that may change something run one after the other.
+    pub serial_writes: bool,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
@@ -287,6 +293,8 @@ pub struct Config {
     pub prices: Vec<Price>,
     /// The models that take images and recordings, besides the known ones.
     pub vision: Vec<Vision>,
+    /// What sees calls and results, in its order.
+    pub guards: Vec<Guard>,
     pub check: bool,
 }
 
@@ -520,6 +528,7 @@ impl Config {
             },
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
             event_payloads: flags.event_payloads || file.event_payloads,
+            serial_writes: flags.serial_writes || file.serial_writes,
             dialect: match flags
                 .schema_dialect
                 .or(file.schema_dialect)
@@ -561,6 +570,7 @@ impl Config {
                 .map(|(index, price)| price.price(index))
                 .collect::<Result<_, _>>()?,
             vision: file.vision,
+            guards: guards::read(file.guards)?,
             check: flags.check,
         })
     }

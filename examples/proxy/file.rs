@@ -15,6 +15,7 @@ use crate::{
         DialectMode, Invalid, LogFormat, MaxRoundsMode, OwnToolsMode, PayloadMode, StreamingMode,
     },
     declared_keys::DeclaredKey,
+    guards,
     limits::Limits,
     oidc, operators,
     vision::Vision,
@@ -39,6 +40,7 @@ pub struct File {
     pub on_max_rounds: Option<MaxRoundsMode>,
     pub header_opt_in: Option<bool>,
     pub event_payloads: bool,
+    pub serial_writes: bool,
     pub schema_dialect: Option<DialectMode>,
     pub description_limit: Option<u32>,
     pub allow_egress: Vec<String>,
@@ -61,6 +63,7 @@ pub struct File {
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,
     pub vision: Vec<Vision>,
+    pub guards: Vec<guards::Declared>,
     #[serde(rename = "servers")]
     _servers: IgnoredAny,
     #[serde(rename = "models")]

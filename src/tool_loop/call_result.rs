@@ -23,6 +23,8 @@ pub(crate) struct CallResult {
     pub(crate) truncated: bool,
     /// Characters that cannot be seen were taken out.
     pub(crate) is_cleaned: bool,
+    /// A guard has denied the call or its result, or has failed.
+    pub(crate) is_denied: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
     /// Images and recordings for the model, shown behind all tool messages of the round.
@@ -30,6 +32,15 @@ pub(crate) struct CallResult {
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
+}
+
+/// The reason why a tool was not run, or gave no result.
+#[derive(Clone, Debug)]
+pub(crate) struct CallFault {
+    /// The kind of error in one word.
+    pub(crate) kind: &'static str,
+    /// The text for the model.
+    pub(crate) text: String,
 }
 
 /// A result as it is kept for a repeat of the request.
@@ -46,9 +57,23 @@ struct Kept<'a> {
     result_bytes: usize,
     truncated: bool,
     is_cleaned: bool,
+    #[serde(default)]
+    is_denied: bool,
     #[serde(borrow)]
     message: &'a RawValue,
     is_beyond: bool,
+}
+
+impl CallFault {
+    /// The kind of a call or a result that a guard denies.
+    pub(crate) const DENIED: &'static str = "denied";
+    /// The kind of one that no guard has allowed, since it has failed.
+    pub(crate) const GUARD_FAILED: &'static str = "guard_failed";
+
+    pub(crate) fn new(kind: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { kind, text }
+    }
 }
 
 impl CallResult {
@@ -63,6 +88,7 @@ impl CallResult {
             result_bytes: self.result_bytes,
             truncated: self.truncated,
             is_cleaned: self.is_cleaned,
+            is_denied: self.is_denied,
             message: serde_json::from_slice(&self.message).ok()?,
             is_beyond: self.is_beyond,
         };
@@ -82,6 +108,7 @@ impl CallResult {
             result_bytes: kept.result_bytes,
             truncated: kept.truncated,
             is_cleaned: kept.is_cleaned,
+            is_denied: kept.is_denied,
             message: bytes(kept.message),
             media,
             is_beyond: kept.is_beyond,

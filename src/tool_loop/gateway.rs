@@ -6,6 +6,7 @@ use super::{detached::Detached, failure::remembered::Remembered, running::Runnin
 use crate::{
     caller::Caller,
     connect::Connections,
+    guard::Guards,
     held::Room,
     media_models::MediaModels,
     name::ServerName,
@@ -13,6 +14,7 @@ use crate::{
     refusal::{Kind, Refusal},
     registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry},
     settings::Settings,
+    trace_parent::TraceParent,
     within::within,
 };
 
@@ -34,6 +36,8 @@ pub(crate) struct Gateway {
     pub(crate) models: Arc<dyn ModelRegistry>,
     /// Which models take images and recordings.
     pub(crate) media_models: Arc<dyn MediaModels>,
+    /// What sees calls before they run, and results before models do.
+    pub(crate) guards: Guards,
 }
 
 /// The servers that a request means, where the registry was asked before all else, and the time that
@@ -56,6 +60,14 @@ impl Gateway {
             )),
             project => Ok(project.clone().unwrap_or_default()),
         }
+    }
+
+    /// The trace that a call of this caller belongs to: below the current span where somebody exports
+    /// that.
+    pub(crate) fn trace_of(&self, caller: &Caller) -> Option<TraceParent> {
+        let context = self.settings.tracing.context.as_ref();
+        let exported = context.and_then(|of| of(&tracing::Span::current()));
+        exported.or_else(|| caller.trace.as_ref().map(TraceParent::child))
     }
 
     /// The servers of these names that `project` may use.

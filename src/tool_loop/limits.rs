@@ -77,6 +77,11 @@ impl Budget {
         taken
     }
 
+    /// The calls that may still be run.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls
+    }
+
     /// The time at which no further turn begins.
     pub(crate) fn deadline(&self) -> Instant {
         self.deadline

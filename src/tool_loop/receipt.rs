@@ -133,6 +133,8 @@ struct CallEntry {
     truncated: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cleaned: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    denied: bool,
 }
 
 #[allow(
@@ -304,6 +306,7 @@ impl Receipt {
                 result_bytes: result.result_bytes,
                 truncated: result.truncated,
                 cleaned: result.is_cleaned,
+                denied: result.is_denied,
             });
         }
         self.messages.extend_from_slice(media);

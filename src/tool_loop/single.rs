@@ -141,6 +141,7 @@ async fn run(
         allowed: 1,
         parallel: false,
         approval: Approval::Given,
+        cleared: &[],
         media: &media,
         hang_up: &hang_up,
         record,

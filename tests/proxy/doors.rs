@@ -433,6 +433,8 @@ fn a_pasted_secret_is_in_no_message_about_the_configuration() {
         "[limits]\ncalls = \"{}\"".into(),
         "[limits]\n\"{}\" = 1".into(),
         "[[vision]]\nmodels = \"{}\"".into(),
+        "[[guards]]\nurl = \"https://u:{}@a.example\"".into(),
+        "[[guards]]\nbuiltin = \"{}\"".into(),
         "[[prices]]\nmodel = \"{}\"\ninput = -1.0\noutput = 1.0".into(),
         server("transport = \"{}\""),
         server("\"{}\" = 1"),

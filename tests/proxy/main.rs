@@ -29,6 +29,7 @@ mod evil;
 #[path = "../../examples/proxy/forwarded.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod forwarded;
+mod guards;
 mod http2;
 mod images;
 #[path = "../it/support/mcp_server.rs"]

@@ -183,6 +183,7 @@ impl Exchange {
             streamed: None,
             takes: Takes::default(),
             known: Vec::new(),
+            cleared: Vec::new(),
         }
     }
 }

@@ -144,6 +144,7 @@ impl Exchange {
         let (caller, project) = (self.caller.clone(), self.project.clone());
         let (sessions, record) = (self.sessions.clone(), self.record.clone());
         let own = self.request.tools.clone();
+        let cleared = std::mem::take(&mut self.cleared);
         let calls: Vec<ToolCall> = calls.iter().map(|(call, _)| (*call).clone()).collect();
         let told = hang_up.clone();
         let is_told_of = events.is_some();
@@ -159,6 +160,7 @@ impl Exchange {
                 allowed,
                 parallel,
                 approval,
+                cleared: &cleared,
                 media: &media,
                 hang_up: &told,
                 record: &record,

@@ -303,7 +303,7 @@ impl Record {
     }
 
     /// A text without secrets, as far as records are to be without any.
-    fn masked(&self, text: &str) -> String {
+    pub(super) fn masked(&self, text: &str) -> String {
         let audience = self.0.audience.as_ref();
         let payloads = audience.map(|audience| audience.gateway.settings.tracing.payloads);
         payloads.unwrap_or_default().masked(text)

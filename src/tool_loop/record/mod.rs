@@ -18,11 +18,13 @@ mod call;
 mod ending;
 mod exchange;
 mod fields;
+mod guard;
 mod turn;
 
 pub(crate) use self::{
     call::{CallRecord, CallReply, Checked},
     ending::Ending,
     exchange::Record,
+    guard::GuardFact,
     turn::TurnSummary,
 };

@@ -1,11 +1,14 @@
 //! Secrets in plain text: by the form that their issuers give them, or by what they are given to.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use memchr::memchr;
 
-use super::mark::{REDACTED, visited};
+use super::{
+    finds::Finds,
+    mark::{REDACTED, visited},
+};
 
 /// The prefixes of well-known issuers' secrets, as they are written.
 const PREFIXES: [&str; 34] = [
@@ -88,7 +91,7 @@ static FORMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
 
 /// Copies text that has no strings of JSON in it. Whether it ends with a name and `=`, so that
 /// what comes next is its value.
-pub(super) fn plain(text: &str, out: &mut String) -> bool {
+pub(super) fn plain(text: &str, finds: Finds, out: &mut String) -> bool {
     let Some(forms) = &*FORMS else {
         return false;
     };
@@ -102,7 +105,7 @@ pub(super) fn plain(text: &str, out: &mut String) -> bool {
     {
         visited(form.end() - at);
         at = form.end();
-        match secret(text, form.start(), form.end(), &mut unassigned) {
+        match secret(text, finds, form.range(), &mut unassigned) {
             Found::At(start, end) => {
                 out.push_str(&text[copied..start]);
                 out.push_str(REDACTED);
@@ -125,13 +128,18 @@ enum Found {
 }
 
 /// The secret that the form at this place of `text` gives away.
-fn secret(text: &str, start: usize, end: usize, unassigned: &mut usize) -> Found {
+fn secret(
+    text: &str,
+    finds: Finds,
+    Range { start, end }: Range<usize>,
+    unassigned: &mut usize,
+) -> Found {
     let form = &text[start..end];
     if form == "://" {
         return password(text, end);
     }
     if WRITTEN.iter().any(|name| form.eq_ignore_ascii_case(name)) {
-        return match end <= *unassigned {
+        return match end <= *unassigned || finds == Finds::Forms {
             true => Found::Nothing,
             false => assigned(text, end, unassigned),
         };
@@ -143,10 +151,16 @@ fn secret(text: &str, start: usize, end: usize, unassigned: &mut usize) -> Found
         return Found::Nothing;
     }
     let word = word_end(text, end);
-    match is_scheme {
-        true if word - end >= SHORTEST => Found::At(end, word),
-        false if word - start >= SHORTEST_WITH_PREFIX => Found::At(start, word),
-        _ => Found::Nothing,
+    let begin = if is_scheme { end } else { start };
+    let shortest = match finds {
+        Finds::All if is_scheme => SHORTEST,
+        _ => SHORTEST_WITH_PREFIX,
+    };
+    // Ordinary words follow `basic` and `sk-`, too; made-up ones have digits.
+    let is_made_up = || text[end..word].bytes().any(|byte| byte.is_ascii_digit());
+    match word - begin >= shortest && (finds == Finds::All || is_made_up()) {
+        true => Found::At(begin, word),
+        false => Found::Nothing,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mcp_layer::{
     Connections, McpLayer, Monitor,
+    guard::{GuardRule, ToolGuard},
     outbound::{EgressRules, Outbound},
     registry::{
         ApiKeyStore, AuditStore, CredentialStore, Error, ExchangeStore, ModelStore,
@@ -12,7 +13,7 @@ use mcp_layer::{
     },
 };
 use mcp_layer_outside::{
-    Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces,
+    Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces, Word,
 };
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
@@ -109,8 +110,10 @@ fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound:
     let _monitor = Monitor::new(any.clone(), connections);
     let traces: Arc<dyn TraceStore> = Arc::new(Traces::default());
     let exchanges: Arc<dyn ExchangeStore> = Arc::new(Exchanges::default());
+    let guard: Arc<dyn ToolGuard> = Arc::new(Word("secret"));
     let _layers = [
         McpLayer::new(Servers::default()).with_exchanges(Exchanges::default()),
+        McpLayer::new(Servers::default()).with_guards([GuardRule::new("word", guard)]),
         McpLayer::new(store).with_exchanges(exchanges),
         McpLayer::new(any as Arc<dyn ServerRegistry>)
             .add_trace_sink(traces)
