@@ -29,7 +29,7 @@ use crate::{
     },
     oauth::{self, AuthorizationServer, Challenge, Http},
     random::fill_random,
-    registry::{CredentialKey, Expected, OAuth2, Server, StateHash},
+    registry::{CredentialKey, Expected, OAuth2, OAuthGrant, Server, StateHash},
     scopes::Scopes,
     secret::SecretString,
 };
@@ -73,8 +73,8 @@ impl Authorizations {
     /// server names, plus those that were missing since the server was last connected.
     ///
     /// # Errors
-    /// - [`Error::NotOAuth`], [`Error::Record`], [`Error::NoClient`] and [`Error::RedirectUri`] if
-    ///   the configuration does not suffice.
+    /// - [`Error::NotOAuth`], [`Error::NoBrowser`], [`Error::Record`], [`Error::NoClient`] and
+    ///   [`Error::RedirectUri`] if the configuration does not suffice, or is for another grant.
     /// - [`Error::Server`] if the server has to be asked and cannot be reached.
     /// - [`Error::OAuth`] if discovery or registration fails.
     /// - [`Error::Store`] if the store fails.
@@ -101,6 +101,9 @@ impl Inner {
         let record = record(server)?;
         // Whoever builds records without `Auth::oauth2` is not to lose a client secret by it.
         record.check().map_err(Error::Record)?;
+        if record.grant != OAuthGrant::AuthorizationCode {
+            return Err(Error::NoBrowser);
+        }
         if !is_redirect_uri(callbacks) {
             return Err(Error::RedirectUri);
         }
@@ -150,7 +153,7 @@ impl Inner {
         request: AuthorizationRequest,
     ) -> Result<Begun, Error> {
         let client = request.client.to_client();
-        let begun = oauth::begin(&request.with(&client));
+        let begun = oauth::begin(&request.with(&client))?;
         self.note_sent(key, &request).await;
         let redirect_uri = request.redirect_uri.clone();
         let browser = random();
@@ -222,7 +225,7 @@ impl Inner {
 
     /// Asks the server without a credential, for the challenge that names its metadata. A server
     /// that is down or must not be reached has no metadata either; the operator sees that error.
-    async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
+    pub(super) async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
         let endpoint = Endpoint::new(server.url.clone(), server.transport, HeaderMap::new());
         let limits = mcp::ServerLimits::default();
         let client = mcp::Client::new(self.outbound.clone(), endpoint, limits);

@@ -128,6 +128,11 @@ impl Flights {
         self.lock().answers.insert(key.clone(), answer);
     }
 
+    /// Returns true if the last attempt has failed, a moment ago.
+    pub(super) fn is_troubled(&self, key: &CredentialKey) -> bool {
+        self.lock().troubles.contains_key(key)
+    }
+
     /// Returns what was answered to the last refresh, if that failed.
     pub(super) fn said(&self, key: &CredentialKey) -> Option<Arc<str>> {
         self.lock().troubles.get(key)?.answer.said.clone()

@@ -205,7 +205,7 @@ impl Peers {
     pub(super) fn note_failure(&self, key: PeerKey, reason: &Inactive) {
         let now = Instant::now();
         let lasts = match reason {
-            Inactive::TokenRefused => REFUSED,
+            Inactive::TokenRefused | Inactive::TokenUnfit { .. } => REFUSED,
             _ => FAILED,
         };
         let mut state = self.state();

@@ -79,6 +79,7 @@ mod model_memory;
 mod model_rules;
 mod model_store;
 mod oauth2;
+mod oauth_grant;
 mod observation;
 mod observation_store;
 mod operator_session;
@@ -105,7 +106,6 @@ mod trace_store;
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
-pub(crate) use self::timeout::Timeout;
 pub use self::{
     api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
     api_key_memory::MemoryApiKeys,
@@ -132,6 +132,7 @@ pub use self::{
     model_memory::MemoryModels,
     model_rules::{DefaultServers, ModelAlias, ModelRules},
     model_store::{ModelRegistry, ModelStore},
+    oauth_grant::OAuthGrant,
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,
@@ -159,3 +160,4 @@ pub use self::{
     file::{FileError, FileRegistry},
     overlay::Overlay,
 };
+pub(crate) use self::{oauth2::ClientProof, timeout::Timeout};

@@ -9,7 +9,7 @@ use super::{
     node::{Fault, Members, Node},
     tree::Tree,
 };
-use crate::registry::{Auth, Error, OAuth2, StaticHeader};
+use crate::registry::{Auth, ClientProof, Error, OAuth2, StaticHeader};
 
 /// The knowledge of a text that its tree does not contain: where its secrets are, and which URLs
 /// may be reached.
@@ -17,11 +17,12 @@ pub(crate) trait Secrets {
     /// Finds the value of the header `name` of a server at `url`.
     fn header(&self, header: &Members<'_>, name: &str, url: &Url) -> Result<HeaderValue, Fault>;
 
-    /// Finds the secret of the client `oauth` of a server at `url`, and the time when it was
-    /// entered; `None` for a client without a secret.
-    fn client_secret(
+    /// Finds what the client `oauth` of a server at `url` proves with who it is, and the time when it
+    /// was entered; `None` for a client without it.
+    fn client_proof(
         &self,
         auth: &Members<'_>,
+        proof: ClientProof,
         oauth: &OAuth2,
         url: &Url,
     ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault>;
