@@ -203,7 +203,7 @@ impl Inner {
         let client = entered(record, id, &target.server)?;
         let exchange = Exchange {
             subject_token: subject.token(),
-            subject_token_type: record.subject_token_type,
+            subject_token_type: record.subject_token_type.unwrap_or_default(),
             audience: record.audience.as_deref(),
             resource: target.resource.as_deref(),
             scopes: &target.scopes,
@@ -296,7 +296,7 @@ fn bound(server: &Server, record: &OAuth2) -> Keyed {
         hash.add_optional(part);
     }
     hash.add(record.scopes.to_string());
-    hash.with(record.subject_token_type.uri())
+    hash.with(record.subject_token_type.unwrap_or_default().uri())
 }
 
 #[cfg(test)]

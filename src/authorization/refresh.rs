@@ -339,9 +339,8 @@ impl Inner {
 /// Returns `true` if the gateway can get a credential by itself in the place of one that is not there, or
 /// cannot be used.
 pub(super) fn is_replaceable(server: &Server, reason: &Inactive) -> bool {
-    let is_machine = matches!(&server.auth, Auth::OAuth2(record) if record.grant == OAuthGrant::ClientCredentials);
     // What cannot be read now may be good.
-    is_machine && !matches!(reason, Inactive::Unreachable { .. })
+    server.auth.is_gateways() && !matches!(reason, Inactive::Unreachable { .. })
 }
 
 /// The process that refreshes: this one, or another.

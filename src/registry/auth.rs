@@ -138,6 +138,15 @@ impl Auth {
         }
     }
 
+    /// Returns true if the gateway authorizes itself: its operator has nothing to do but to enter a client.
+    pub(crate) fn is_gateways(&self) -> bool {
+        match self {
+            Self::OAuth2(oauth) => oauth.grant == OAuthGrant::ClientCredentials,
+            Self::None | Self::StaticHeaders(_) | Self::TokenPassthrough(_) => false,
+            Self::Unreadable(auth) => auth.is_gateways(),
+        }
+    }
+
     /// The static headers to send, each marked as sensitive.
     pub(crate) fn headers(&self) -> HeaderMap {
         match self {

@@ -71,8 +71,9 @@ pub struct OAuth2 {
     pub subject_audience: Option<String>,
     /// For [`OAuthGrant::TokenExchange`]: the issuer that a caller's token must have; default `issuer`.
     pub subject_issuer: Option<String>,
-    /// For [`OAuthGrant::TokenExchange`]: the type of the callers' tokens.
-    pub subject_token_type: SubjectTokenType,
+    /// For [`OAuthGrant::TokenExchange`]: the type of the callers' tokens; default
+    /// [`SubjectTokenType::AccessToken`].
+    pub subject_token_type: Option<SubjectTokenType>,
 }
 
 /// What [`OAuth2`] proves with who the client is, by the name of the member.
@@ -217,6 +218,7 @@ impl OAuth2 {
             ("auth.audience", self.audience.is_some()),
             ("auth.subject_audience", self.subject_audience.is_some()),
             ("auth.subject_issuer", self.subject_issuer.is_some()),
+            ("auth.subject_token_type", self.subject_token_type.is_some()),
         ];
         let is_exchange = self.grant == OAuthGrant::TokenExchange;
         let useless = of_exchange

@@ -36,7 +36,7 @@ use crate::{
     authorization::{Authorizations, Connected, Error, Started},
     connect::Connections,
     name::ServerName,
-    registry::{self, Auth, OAuthGrant, Server, ServerId},
+    registry::{self, Server, ServerId},
     secret::{ExposeSecret, SecretString},
 };
 
@@ -125,7 +125,7 @@ impl Flows {
         server: &Server,
         outside: &Outside,
     ) -> Result<Option<Url>, Fault> {
-        if is_machine(server) {
+        if server.auth.is_gateways() {
             self.connect_itself(server).await?;
             return Ok(None);
         }
@@ -236,11 +236,6 @@ impl Flows {
             Fault::new(Code::AuthorizationFailed, message)
         })
     }
-}
-
-/// Returns `true` if the gateway authorizes itself with `server`.
-pub(super) fn is_machine(server: &Server) -> bool {
-    matches!(&server.auth, Auth::OAuth2(record) if record.grant == OAuthGrant::ClientCredentials)
 }
 
 fn slow() -> Fault {

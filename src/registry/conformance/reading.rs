@@ -69,7 +69,7 @@ pub fn servers() -> Vec<Server> {
         audience: Some("tracker".to_owned()),
         subject_audience: Some("gateway".to_owned()),
         subject_issuer: Some("https://login.example.com".to_owned()),
-        subject_token_type: SubjectTokenType::IdToken,
+        subject_token_type: Some(SubjectTokenType::IdToken),
         issuer: Some("https://as.example.com".to_owned()),
         scopes: Scopes::parse("files:read files:write").unwrap(),
         ..OAuth2::default()
