@@ -22,9 +22,8 @@ pub struct SubjectHeader(HeaderName);
 impl SubjectHeader {
     pub fn parse(name: &str) -> Result<Self, Invalid> {
         let name: Option<HeaderName> = name.parse().ok();
-        let is_free = |name: &HeaderName| {
-            !TAKEN.contains(name) && !name.as_str().starts_with("x-mcp-")
-        };
+        let is_free =
+            |name: &HeaderName| !TAKEN.contains(name) && !name.as_str().starts_with("x-mcp-");
         match name.filter(is_free) {
             Some(name) => Ok(Self(name)),
             None => Err(Invalid::new(
@@ -51,7 +50,8 @@ mod tests {
     use super::*;
 
     // {"iss": "https://login.example", "sub": "ann", "exp": 4102444800}
-    const TOKEN: &str = "e30.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.c2ln";
+    const TOKEN: &str =
+        "e30.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.c2ln";
 
     #[test]
     fn a_token_is_taken_off_whatever_it_is() {

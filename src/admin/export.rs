@@ -108,10 +108,7 @@ fn remarks(server: &Server) -> impl Iterator<Item = &'static str> {
             has_key,
             "The address has a key. Put it in the place of …; a file has it in clear.",
         ),
-        (
-            is_persons(&server.auth),
-            "It has to be connected anew.",
-        ),
+        (is_persons(&server.auth), "It has to be connected anew."),
         (
             blocks && server.tools == ToolSelection::All,
             "Changed and new tools waited to be accepted; of a file they are offered as they are.",

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use url::Url;
 
-use super::{exchange::Exchanges, flights::Flights};
+use super::{exchanges::Exchanges, flights::Flights};
 use crate::{
     connect::counts::Tally,
     oauth::Http,

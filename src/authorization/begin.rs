@@ -19,6 +19,7 @@ use super::{
     error::Error,
     pending::Pending,
     request::AuthorizationRequest,
+    target::Target,
     text::seconds,
 };
 use crate::{
@@ -30,7 +31,6 @@ use crate::{
     oauth::{self, AuthorizationServer, Challenge, Http},
     random::fill_random,
     registry::{CredentialKey, Expected, OAuth2, OAuthGrant, Server, StateHash},
-    scopes::Scopes,
     secret::SecretString,
 };
 
@@ -188,13 +188,6 @@ impl Inner {
             let _ = self.store.swap(key, expected, Some(noted.write())).await;
         }
     }
-}
-
-/// The authorization server to ask, and the scopes and resource to ask for.
-struct Target {
-    server: AuthorizationServer,
-    resource: Option<String>,
-    scopes: Scopes,
 }
 
 impl Inner {

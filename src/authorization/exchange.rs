@@ -8,23 +8,13 @@
 //! Sessions and lists of tools outlive a token: they belong to a subject with its rights
 //! ([`SubjectToken::authority`]), not to the token that says so today.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
-};
-
-use moka::sync::Cache;
-use tokio::{sync::Mutex, time::Instant};
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     authorizations::{Authorizations, Inner},
-    credential::{Freshness, entered, freshness},
+    credential::entered,
     error::Error,
-    machine::Target,
-    text::{is_same, seconds},
+    text::seconds,
 };
 use crate::{
     caller::Subject,
@@ -37,86 +27,6 @@ use crate::{
     secret::ExposeSecret,
     subject_token::SubjectToken,
 };
-
-/// The most tokens that are kept; those used least are exchanged again when they are needed.
-const KEPT: u64 = 10_000;
-/// The longest time for which an unused one is kept, whatever its life: nobody may need it again.
-const IDLE: Duration = Duration::from_secs(60 * 60);
-/// The life of a token that does not say how long it lives.
-const UNSAID: Duration = Duration::from_secs(5 * 60);
-/// The time for which a token that was not exchanged is not tried again, and the least time between two
-/// exchanges after a 401.
-const PAUSE: Duration = Duration::from_secs(30);
-/// The time for which an authorization server is taken to be where it was found.
-const FOUND: Duration = Duration::from_secs(60 * 60);
-
-/// The tokens of all subjects, and where they were exchanged.
-pub(super) struct Exchanges {
-    slots: Cache<Digest, Arc<Mutex<Slot>>>,
-    targets: Cache<Digest, Arc<Target>>,
-    /// The number of exchanges, by which the newer of two tokens is known.
-    versions: AtomicU64,
-}
-
-/// What came of the last exchange of one token.
-#[derive(Default)]
-struct Slot {
-    issued: Option<Issued>,
-    refused: Option<(Inactive, Instant)>,
-    /// The last exchange after a 401.
-    forced: Option<Instant>,
-}
-
-struct Issued {
-    token: Token,
-    obtained_at: u64,
-    expires_at: u64,
-}
-
-impl Default for Exchanges {
-    fn default() -> Self {
-        Self {
-            slots: Cache::builder()
-                .max_capacity(KEPT)
-                .time_to_idle(IDLE)
-                .build(),
-            targets: Cache::builder()
-                .max_capacity(KEPT)
-                .time_to_live(FOUND)
-                .build(),
-            versions: AtomicU64::new(0),
-        }
-    }
-}
-
-impl Slot {
-    /// The token that can be used now: not the refused one, and not in its last minute.
-    fn usable(&self, refused: Option<&Token>, now: u64) -> Option<&Token> {
-        let issued = self.issued.as_ref()?;
-        let is_fresh = issued.freshness(now) == Freshness::Fresh;
-        let is_refused =
-            refused.is_some_and(|refused| is_same(&refused.value, &issued.token.value));
-        (is_fresh && !is_refused).then_some(&issued.token)
-    }
-
-    /// Checks that the token may be exchanged now.
-    fn may_try(&self, refused: Option<&Token>) -> Result<(), Inactive> {
-        let is_recent = |at: &Instant| at.elapsed() < PAUSE;
-        match &self.refused {
-            Some((inactive, at)) if is_recent(at) => Err(inactive.clone()),
-            _ if refused.is_some() && self.forced.as_ref().is_some_and(is_recent) => {
-                Err(Inactive::TokenRefused)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-impl Issued {
-    fn freshness(&self, now: u64) -> Freshness {
-        freshness(self.obtained_at, Some(self.expires_at), now)
-    }
-}
 
 impl Authorizations {
     /// The token of `subject` for `server`; another one than the `refused`, if that was the answer to it.
@@ -133,7 +43,7 @@ impl Authorizations {
         let subject = subject.ok_or(Inactive::TokenMissing)?;
         check(record, &subject.token, (inner.now)())?;
         let (grant, key) = names(server, record, subject);
-        let slot = inner.exchanges.slots.get_with(key, Arc::default);
+        let slot = inner.exchanges.slot(key);
         let mut slot = slot.lock().await;
         let now = seconds((inner.now)());
         if let Some(token) = slot.usable(refused, now) {
@@ -143,31 +53,21 @@ impl Authorizations {
         let key = CredentialKey::of(server);
         inner.flights.may_try(&key)?;
         if refused.is_some() {
-            slot.forced = Some(Instant::now());
+            slot.force();
         }
         let exchanged = inner.exchange(server, record, &subject.token).await;
         inner.refreshes.count(exchanged.is_ok());
         match exchanged {
             Ok(tokens) => {
                 inner.flights.succeeded(&key);
-                let token = Token {
-                    value: tokens.access_token,
-                    grant: hex(&grant).into(),
-                    version: inner.exchanges.versions.fetch_add(1, Ordering::Relaxed) + 1,
-                };
-                let life = tokens.expires_in.unwrap_or(UNSAID);
-                slot.refused = None;
-                slot.issued = Some(Issued {
-                    token: token.clone(),
-                    obtained_at: now,
-                    expires_at: now.saturating_add(life.as_secs()),
-                });
+                let token = inner.exchanges.issued(&tokens, &hex(&grant));
+                slot.keep(token.clone(), tokens.expires_in, now);
                 Ok(token)
             }
             Err(error) => {
                 let inactive = inner.not_exchanged(server, &key, &error);
                 if inactive.is_callers() {
-                    slot.refused = Some((inactive.clone(), Instant::now()));
+                    slot.refuse(inactive.clone());
                 }
                 Err(inactive)
             }
@@ -301,7 +201,7 @@ fn bound(server: &Server, record: &OAuth2) -> Keyed {
 
 #[cfg(test)]
 mod tests {
-    use std::time::UNIX_EPOCH;
+    use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;
     use crate::{project::Project, registry::OAuthGrant, whose::Whose};

@@ -15,6 +15,7 @@ use super::{
     error::Error,
     finish::Connected,
     refresh::Loaded,
+    target::Target,
     text::seconds,
 };
 use crate::{
@@ -22,15 +23,7 @@ use crate::{
     inactive::Inactive,
     oauth::{self, AuthorizationServer, ErrorKind, Http, canonical},
     registry::{CredentialKey, Expected, OAuth2, OAuthGrant, Server},
-    scopes::Scopes,
 };
-
-/// Where a token is asked for, and what it is to be for.
-pub(super) struct Target {
-    pub(super) server: AuthorizationServer,
-    pub(super) resource: Option<String>,
-    pub(super) scopes: Scopes,
-}
 
 impl Authorizations {
     /// Authorizes the gateway itself for `server`, now, whatever has failed before; nobody has to. An

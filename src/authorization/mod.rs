@@ -44,6 +44,7 @@ mod credential;
 mod disconnect;
 mod error;
 mod exchange;
+mod exchanges;
 mod finish;
 mod flights;
 mod glance;
@@ -54,6 +55,7 @@ mod pending;
 mod place;
 mod refresh;
 mod request;
+mod target;
 mod text;
 
 pub use self::{

@@ -46,7 +46,11 @@ async fn a_machine_gets_its_token_without_anybody() {
     }
     // The server is told by which extension.
     let seen = rig.provider.server.seen();
-    let called = seen.iter().rfind(|seen| seen.path == "/mcp").unwrap().json();
+    let called = seen
+        .iter()
+        .rfind(|seen| seen.path == "/mcp")
+        .unwrap()
+        .json();
     let told = &called["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"];
     assert_eq!(
         told["extensions"]["io.modelcontextprotocol/oauth-client-credentials"],

@@ -316,9 +316,8 @@ fn is_shown(member: &str, grant: &str) -> bool {
 /// Returns `true` if the secret of this name stays: its removal is not ticked, and no other one is entered in
 /// its place.
 fn is_kept(form: &Form, name: &str) -> bool {
-    let is_replaced = |other: &ClientProof| {
-        other.member() != name && !form.trimmed(other.member()).is_empty()
-    };
+    let is_replaced =
+        |other: &ClientProof| other.member() != name && !form.trimmed(other.member()).is_empty();
     !form.has(&format!("no_{name}")) && !ClientProof::ALL.iter().any(is_replaced)
 }
 
@@ -420,7 +419,9 @@ pub(super) fn drop_moved_secrets(entered: &mut Tree<'_>, before: &Url) -> bool {
                 return false;
             }
             let left = auth.clone();
-            proofs.into_iter().fold(left, |left, proof| left.with(proof, Tree::Null))
+            proofs
+                .into_iter()
+                .fold(left, |left, proof| left.with(proof, Tree::Null))
         }
         _ => return false,
     };
@@ -486,8 +487,14 @@ mod tests {
                 "client_secret": set})
         );
         let replaced = read("auth=oauth2&private_key=-----BEGIN&subject_audience=a");
-        assert_eq!(replaced, json!({"type": "oauth2", "private_key": "-----BEGIN"}));
-        assert_eq!(read("auth=oauth2&no_client_secret=1"), json!({"type": "oauth2"}));
+        assert_eq!(
+            replaced,
+            json!({"type": "oauth2", "private_key": "-----BEGIN"})
+        );
+        assert_eq!(
+            read("auth=oauth2&no_client_secret=1"),
+            json!({"type": "oauth2"})
+        );
         let exchange = read("auth=oauth2&grant=token_exchange&subject_audience=a");
         assert_eq!(exchange["subject_audience"], "a");
     }
