@@ -160,6 +160,18 @@ pub(crate) struct Subject {
     pub(crate) whose: Whose,
 }
 
+impl Subject {
+    /// The account that usage is charged to: nobody can make up a subject whose token is exchanged, so each
+    /// has one of its own, however many share a key.
+    pub(crate) fn payer(&self) -> Digest {
+        Keyed::new("subject")
+            .with(self.whose.payer)
+            .with(self.token.issuer())
+            .with(self.token.subject())
+            .finish()
+    }
+}
+
 /// A caller's own tokens, for servers with token passthrough, and the one that is exchanged.
 ///
 /// Callers send the tokens in headers `x-mcp-auth-{server}`. Each reaches its own server and

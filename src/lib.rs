@@ -113,6 +113,10 @@ mod connect;
 mod kept;
 
 mod caller;
+#[cfg_attr(
+    not(feature = "oauth"),
+    allow(dead_code, reason = "only servers with OAuth 2.0 have it exchanged")
+)]
 mod subject_token;
 mod whose;
 
@@ -153,6 +157,10 @@ mod hex;
 mod issuer;
 mod json;
 mod name;
+#[cfg_attr(
+    not(feature = "oauth"),
+    allow(dead_code, reason = "only servers with OAuth 2.0 have it sign")
+)]
 mod private_key;
 mod project;
 mod random;

@@ -255,6 +255,59 @@ pub(crate) mod tests {
         }
     }
 
+    #[cfg(feature = "oauth")]
+    #[test]
+    fn what_is_signed_can_be_checked_with_the_public_key() {
+        use aws_lc_rs::signature::{
+            ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+            UnparsedPublicKey, VerificationAlgorithm,
+        };
+        let ec = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+        let ed = Ed25519KeyPair::generate().unwrap();
+        let rsa = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
+        let [ec_pem, ed_pem, rsa_pem] = [
+            pem("PRIVATE KEY", ec.to_pkcs8v1().unwrap().as_ref()),
+            pem("PRIVATE KEY", ed.to_pkcs8v1().unwrap().as_ref()),
+            pem("PRIVATE KEY", rsa.as_der().unwrap().as_ref()),
+        ];
+        let all: [(&str, _, &'static dyn VerificationAlgorithm, &[u8]); 4] = [
+            (
+                &ec_pem,
+                None,
+                &ECDSA_P256_SHA256_FIXED,
+                ec.public_key().as_ref(),
+            ),
+            (&ed_pem, None, &ED25519, ed.public_key().as_ref()),
+            (
+                &rsa_pem,
+                None,
+                &RSA_PKCS1_2048_8192_SHA256,
+                rsa.public_key().as_ref(),
+            ),
+            (
+                &rsa_pem,
+                Some(Ps256),
+                &RSA_PSS_2048_8192_SHA256,
+                rsa.public_key().as_ref(),
+            ),
+        ];
+        for (pem, algorithm, verification, public) in all {
+            let key = PrivateKey::parse(&pem.into(), algorithm).unwrap();
+            let signature = key.sign(b"head.claims").unwrap();
+            let signature_of = |message| verify(verification, public, message, &signature);
+            assert!(signature_of(b"head.claims") && !signature_of(b"head.others"));
+        }
+        fn verify(
+            by: &'static dyn VerificationAlgorithm,
+            public: &[u8],
+            message: &[u8],
+            signature: &[u8],
+        ) -> bool {
+            let public = UnparsedPublicKey::new(by, public);
+            public.verify(message, signature).is_ok()
+        }
+    }
+
     #[test]
     fn what_cannot_sign_is_refused_without_being_repeated() {
         let ec = p256();

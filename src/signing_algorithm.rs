@@ -23,7 +23,7 @@ pub enum SigningAlgorithm {
 
 impl SigningAlgorithm {
     /// All with their names in the head of a JWT, in the order in which they are listed.
-    pub(crate) const ALL: [(&'static str, Self); 4] = [
+    pub const ALL: [(&'static str, Self); 4] = [
         ("RS256", Self::Rs256),
         ("PS256", Self::Ps256),
         ("ES256", Self::Es256),

@@ -18,7 +18,7 @@ pub enum SubjectTokenType {
 
 impl SubjectTokenType {
     /// All with their names, in the order in which they are listed.
-    pub(crate) const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 3] = [
         ("access_token", Self::AccessToken),
         ("id_token", Self::IdToken),
         ("jwt", Self::Jwt),

@@ -9,8 +9,8 @@ use crate::{
     connect::Connections,
     issuer::are_same,
     registry::{
-        Auth, ClientProof, OAuth2, Server,
-        members::{Fault, HeaderValue, Members, Node, Secrets},
+        Auth, OAuth2, Server,
+        members::{ClientProof, Entered, Fault, HeaderValue, Members, Node, Secrets},
     },
     url_keys,
 };
@@ -46,7 +46,7 @@ impl Secrets for Kept<'_> {
         proof: ClientProof,
         oauth: &OAuth2,
         url: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+    ) -> Result<Entered<SecretString>, Fault> {
         let Some(at) = auth.get(proof.member()) else {
             return Ok((None, None));
         };
@@ -60,7 +60,7 @@ impl Secrets for Kept<'_> {
         let Auth::OAuth2(former) = self.auth(&at, url, what)? else {
             return Err(at.fault(NOTHING));
         };
-        let (Some(kept), set_at) = former.proof(proof) else {
+        let (Some(kept), set_at) = proof.of(former) else {
             return Err(at.fault(NOTHING));
         };
         // It is for one authorization server.

@@ -51,7 +51,7 @@ impl Authorizations {
         }
         slot.may_try(refused)?;
         let key = CredentialKey::of(server);
-        inner.flights.may_try(&key)?;
+        inner.flights.may_try(&key, server.version)?;
         if refused.is_some() {
             slot.force();
         }
@@ -123,12 +123,12 @@ impl Inner {
                 message: error.to_string().into(),
             };
         }
-        if let Err(inactive) = self.flights.may_try(key) {
+        if let Err(inactive) = self.flights.may_try(key, server.version) {
             // Somebody else has just failed; once is enough.
             return inactive;
         }
         let inactive = self.without_token(server, key, error);
-        self.flights.failed(key, inactive.clone());
+        self.flights.failed(key, server.version, inactive.clone());
         inactive
     }
 }

@@ -128,7 +128,7 @@ impl Authorizations {
         let begin = || inner.begin_refresh(server, &key, None);
         let loaded = match stored.and_then(|stored| Loaded::read(&stored, record)) {
             Err(inactive) if is_replaceable(server, &inactive) => {
-                inner.flights.may_try(&key)?;
+                inner.flights.may_try(&key, server.version)?;
                 return inner.flights.join(&key, begin).await;
             }
             loaded => loaded?,
@@ -140,13 +140,13 @@ impl Authorizations {
             Freshness::Fresh => {}
             Freshness::Due => {
                 let is_renewable = is_machine || tokens.refresh.is_some();
-                if is_renewable && inner.flights.may_try(&key).is_ok() {
+                if is_renewable && inner.flights.may_try(&key, server.version).is_ok() {
                     // It flies by itself.
                     drop(inner.flights.join(&key, begin));
                 }
             }
             Freshness::Expired => {
-                inner.flights.may_try(&key)?;
+                inner.flights.may_try(&key, server.version)?;
                 return inner.flights.join(&key, begin).await;
             }
         }
@@ -165,7 +165,7 @@ impl Authorizations {
         if let Some(token) = newer().await? {
             return Ok(token);
         }
-        inner.flights.may_try(&key)?;
+        inner.flights.may_try(&key, server.version)?;
         let begin = || inner.begin_refresh(server, &key, Some(refused.value.clone()));
         // One that had begun before may bring the very token that was refused; then once more.
         for _ in 0..2 {

@@ -9,6 +9,10 @@
 //! an operator entered, and to no other. An MCP server that names other authorization servers alone is
 //! left without a token.
 
+use std::time::Duration;
+
+use tokio::time::timeout;
+
 use super::{
     authorizations::{Authorizations, Inner},
     credential::{ClientOrigin, Credential, StoredClient, entered, record},
@@ -24,6 +28,9 @@ use crate::{
     oauth::{self, AuthorizationServer, ErrorKind, Http, canonical},
     registry::{CredentialKey, Expected, OAuth2, OAuthGrant, Server},
 };
+
+/// The time in which a token must be had, within a lease: discovery may take several requests.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Authorizations {
     /// Authorizes the gateway itself for `server`, now, whatever has failed before; nobody has to. An
@@ -68,8 +75,13 @@ impl Inner {
         former: Option<Loaded>,
     ) -> Result<Token, Inactive> {
         let former = former.as_ref().map(|former| &former.credential);
-        let authorized = self.authorized(server, record, former).await;
-        self.refreshes.count(authorized.is_ok());
+        let authorized = timeout(PATIENCE, self.authorized(server, record, former)).await;
+        self.refreshes.count(matches!(authorized, Ok(Ok(_))));
+        let Ok(authorized) = authorized else {
+            let seconds = PATIENCE.as_secs();
+            let reason = format!("there is no token for it: it took over {seconds} s to ask");
+            return Err(Inactive::unreachable(reason));
+        };
         let credential = authorized.map_err(|error| self.without_token(server, key, &error))?;
         // Nothing that is stored is worth more: the lease is ours.
         let new = Some(credential.write());

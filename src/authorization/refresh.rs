@@ -156,7 +156,7 @@ impl Inner {
             Ok(_) => self.flights.succeeded(key),
             // Also where the authorization is gone: a store that cannot be told so would have us
             // find it out again with each call.
-            Err(inactive) => self.flights.failed(key, inactive.clone()),
+            Err(inactive) => self.flights.failed(key, server.version, inactive.clone()),
         }
         outcome
     }

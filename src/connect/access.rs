@@ -132,7 +132,7 @@ impl Access {
         Ok(Self {
             headers: HeaderMap::from_iter([(AUTHORIZATION, value)]),
             token: Some(token),
-            payer: subject.as_ref().map(|subject| subject.whose.payer),
+            payer: subject.as_ref().map(Subject::payer),
             subject,
         })
     }

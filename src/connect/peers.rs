@@ -454,6 +454,7 @@ mod tests {
                 )]),
                 token: None,
                 payer: None,
+                subject: None,
             }
         }
 

@@ -106,6 +106,7 @@ mod trace_store;
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
+pub(crate) use self::timeout::Timeout;
 pub use self::{
     api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
     api_key_memory::MemoryApiKeys,
@@ -160,4 +161,3 @@ pub use self::{
     file::{FileError, FileRegistry},
     overlay::Overlay,
 };
-pub(crate) use self::{oauth2::ClientProof, timeout::Timeout};

@@ -76,25 +76,6 @@ pub struct OAuth2 {
     pub subject_token_type: Option<SubjectTokenType>,
 }
 
-/// What [`OAuth2`] proves with who the client is, by the name of the member.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClientProof {
-    Secret,
-    Key,
-}
-
-impl ClientProof {
-    pub(crate) const ALL: [Self; 2] = [Self::Secret, Self::Key];
-
-    /// The name of the member.
-    pub(crate) fn member(self) -> &'static str {
-        match self {
-            Self::Secret => "client_secret",
-            Self::Key => "private_key",
-        }
-    }
-}
-
 impl OAuth2 {
     /// Checks the rules between the fields.
     pub(crate) fn check(&self) -> Result<(), Error> {
@@ -148,28 +129,6 @@ impl OAuth2 {
         }
         self.check_key()?;
         self.check_secret()
-    }
-
-    /// The proof of this kind, and when it was entered.
-    pub(crate) fn proof(&self, of: ClientProof) -> (Option<&SecretString>, Option<SystemTime>) {
-        match of {
-            ClientProof::Secret => (self.client_secret.as_ref(), self.client_secret_set_at),
-            ClientProof::Key => (self.private_key.as_ref(), self.private_key_set_at),
-        }
-    }
-
-    /// Replaces the proof of this kind.
-    pub(crate) fn set_proof(
-        &mut self,
-        of: ClientProof,
-        (proof, set_at): (Option<SecretString>, Option<SystemTime>),
-    ) {
-        match of {
-            ClientProof::Secret => {
-                (self.client_secret, self.client_secret_set_at) = (proof, set_at)
-            }
-            ClientProof::Key => (self.private_key, self.private_key_set_at) = (proof, set_at),
-        }
     }
 
     /// Returns true if there is a secret or a key.

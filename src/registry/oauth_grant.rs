@@ -20,7 +20,7 @@ pub enum OAuthGrant {
 
 impl OAuthGrant {
     /// All with their names, in the order in which they are listed.
-    pub(crate) const ALL: [(&'static str, Self); 3] = [
+    pub const ALL: [(&'static str, Self); 3] = [
         ("authorization_code", Self::AuthorizationCode),
         ("client_credentials", Self::ClientCredentials),
         ("token_exchange", Self::TokenExchange),

@@ -329,8 +329,7 @@ async fn what_is_issued_must_be_an_access_token() {
             "issued_token_type": issued, "expires_in": 60, "refresh_token": "never-used"});
         let server = AuthServer::start().await;
         server.json("/token", answer.clone());
-        let typed =
-            mcp_layer::oauth::AuthorizationServer::without_browser(server.at("/token"), None);
+        let typed = AuthorizationServer::without_browser(server.at("/token"), None);
         let typed = typed.unwrap();
         let client = Client::new("id", Some("s3cret".into()), None, &typed).unwrap();
         let exchange = Exchange {

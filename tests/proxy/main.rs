@@ -48,6 +48,7 @@ mod plain;
 #[path = "../it/support/shelf.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;
+mod subjects;
 mod support;
 mod upkeep;
 mod upstream;

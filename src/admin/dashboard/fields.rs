@@ -16,8 +16,8 @@ use super::{
     text::Shown,
 };
 use crate::registry::{
-    ClientProof, OAuthGrant,
-    members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, Word},
+    OAuthGrant,
+    members::{ClientProof, Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, Word},
 };
 
 /// The most projects with a box of their own, besides the chosen ones; others are typed.

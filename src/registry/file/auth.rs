@@ -1,15 +1,13 @@
 //! The secrets of an entry, which the file names by variable or by path.
 
-use std::time::SystemTime;
-
 use secrecy::SecretString;
 use url::Url;
 
 use super::value::WORDS;
 use crate::{
     registry::{
-        ClientProof, OAuth2,
-        members::{Fault, HeaderValue, Members, Secrets},
+        OAuth2,
+        members::{ClientProof, Entered, Fault, HeaderValue, Members, Secrets},
     },
     secret::SecretSource,
 };
@@ -34,7 +32,7 @@ impl Secrets for File<'_> {
         proof: ClientProof,
         _: &OAuth2,
         _: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+    ) -> Result<Entered<SecretString>, Fault> {
         Ok((self.secret(auth, proof.member())?, None))
     }
 }

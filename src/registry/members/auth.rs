@@ -10,13 +10,12 @@ use super::{
     faults::Faults,
     member::{Member, member, read_all},
     node::{Fault, Members, Node},
+    proof::ClientProof,
     secrets::{HeaderValue, Secrets, Writer},
     tree::Tree,
     word::Word,
 };
-use crate::registry::{
-    Auth, AuthKind, ClientProof, Error, OAuth2, StaticHeader, auth::check_count,
-};
+use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader, auth::check_count};
 
 /// The labels of the list of headers, and of the name and value of each.
 pub(crate) const HEADERS: &str = "Headers";
@@ -83,7 +82,7 @@ const fn proof(
 
 /// The state of a proof; [`Tree::Null`] if there is none.
 fn proven<'t>(oauth: &'t OAuth2, of: ClientProof, writer: &Writer) -> Tree<'t> {
-    let (proof, set_at) = oauth.proof(of);
+    let (proof, set_at) = of.of(oauth);
     let proof = proof.map(writer.secret);
     proof.map(|proof| state(proof, set_at, writer)).into()
 }
@@ -215,7 +214,7 @@ fn read_oauth2(
     }
     for proof in ClientProof::ALL {
         let found = secrets.client_proof(members, proof, &oauth, url)?;
-        oauth.set_proof(proof, found);
+        proof.set(&mut oauth, found);
     }
     let auth = secrets.oauth2(oauth);
     Ok(auth.map_err(|error| members.refused(error))?)

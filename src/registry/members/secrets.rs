@@ -7,9 +7,10 @@ use url::Url;
 
 use super::{
     node::{Fault, Members, Node},
+    proof::{ClientProof, Entered},
     tree::Tree,
 };
-use crate::registry::{Auth, ClientProof, Error, OAuth2, StaticHeader};
+use crate::registry::{Auth, Error, OAuth2, StaticHeader};
 
 /// The knowledge of a text that its tree does not contain: where its secrets are, and which URLs
 /// may be reached.
@@ -25,7 +26,7 @@ pub(crate) trait Secrets {
         proof: ClientProof,
         oauth: &OAuth2,
         url: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault>;
+    ) -> Result<Entered<SecretString>, Fault>;
 
     /// Resolves the URL that `entered` stands for: one with a covered key means the stored URL.
     /// Default: `entered` itself.

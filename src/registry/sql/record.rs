@@ -19,11 +19,10 @@ use super::{
 };
 use crate::{
     registry::{
-        Auth, AuthKind, ClientProof, Error, Gate, OAuth2, Projects, Server, ServerId, Source,
-        StaticHeader,
+        Auth, AuthKind, Error, Gate, OAuth2, Projects, Server, ServerId, Source, StaticHeader,
         members::{
-            self, Blank, Fault, Given, HeaderValue, Kind, Members, Node, SERVER, Tree, Word, Words,
-            Writer,
+            self, Blank, ClientProof, Entered, Fault, Given, HeaderValue, Kind, Members, Node,
+            SERVER, Tree, Word, Words, Writer,
         },
     },
     secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
@@ -357,7 +356,7 @@ impl members::Secrets for Stored {
         proof: ClientProof,
         _: &OAuth2,
         _: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+    ) -> Result<Entered<SecretString>, Fault> {
         match auth.get(proof.member()) {
             Some(_) => self.secret(auth, proof.member()),
             None => Ok((None, None)),
