@@ -114,6 +114,11 @@ mod connect;
 mod kept;
 
 mod caller;
+#[cfg_attr(
+    not(feature = "oauth"),
+    allow(dead_code, reason = "only servers with OAuth 2.0 have it exchanged")
+)]
+mod subject_token;
 mod whose;
 
 mod keyed;
@@ -154,12 +159,19 @@ mod hex;
 mod issuer;
 mod json;
 mod name;
+#[cfg_attr(
+    not(feature = "oauth"),
+    allow(dead_code, reason = "only servers with OAuth 2.0 have it sign")
+)]
+mod private_key;
 mod project;
 mod random;
 mod schema_dialect;
 mod scopes;
 mod scrub;
+mod signing_algorithm;
 mod sse;
+mod subject_token_type;
 mod to_its_end;
 mod token_auth;
 mod trace_parent;
@@ -181,12 +193,16 @@ pub use self::{
     monitor::Monitor,
     name::{InvalidServerName, ServerName},
     price::Price,
+    private_key::{InvalidPrivateKey, PrivateKey},
     project::Project,
     schema_dialect::SchemaDialect,
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, OptedIn, ResponseFuture},
     settings::{Limits, OnMaxRounds, OwnTools, Streaming},
+    signing_algorithm::SigningAlgorithm,
+    subject_token::{InvalidSubjectToken, SubjectToken},
+    subject_token_type::SubjectTokenType,
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, Project,
+    CallerId, Project, SubjectToken,
     admin::{ClientAddress, Throttle},
 };
 
@@ -13,6 +13,7 @@ use crate::{
     keys::{Found, Keys},
     log::Unlogged,
     refusal::Refusal,
+    subject::SubjectHeader,
 };
 
 /// The longest key in bytes; longer ones are not even hashed.
@@ -22,6 +23,8 @@ pub const LONGEST: usize = 4096;
 pub struct Caller {
     pub project: Project,
     pub id: Option<CallerId>,
+    /// Whose user it is, where callers say so.
+    pub subject: Option<SubjectToken>,
 }
 
 impl Caller {
@@ -31,6 +34,9 @@ impl Caller {
         extensions.insert(self.project);
         if let Some(id) = self.id {
             extensions.insert(id);
+        }
+        if let Some(subject) = self.subject {
+            extensions.insert(subject);
         }
     }
 }
@@ -48,6 +54,7 @@ pub enum Rejected {
 pub struct Door {
     pub keys: Keys,
     pub throttle: Throttle,
+    pub subject: Option<SubjectHeader>,
 }
 
 /// Wrong keys of one address that are logged within a minute.
@@ -59,17 +66,21 @@ impl Door {
     /// Without keys everybody is the project `default`. Then the layer looks at `Authorization`,
     /// which is passed on to the upstream.
     pub fn admit<B>(&self, request: &mut Request<B>) -> Result<Caller, Rejected> {
+        let subject = self.subject.as_ref();
+        let subject = subject.and_then(|header| header.take(request.headers_mut()));
         let sent = bearer(request.headers()).filter(|key| key.len() <= LONGEST);
         let caller = match self.keys.find(sent, SystemTime::now()) {
             Found::Unneeded => {
                 return Ok(Caller {
                     project: Project::default(),
                     id: None,
+                    subject,
                 });
             }
             Found::Key(project, caller) => Caller {
                 project,
                 id: Some(caller),
+                subject,
             },
             Found::Expired => return Err(Rejected::Expired),
             Found::Unknown => return Err(Rejected::Unknown),

@@ -39,6 +39,7 @@ use crate::{
     sealing,
     secrets::Named,
     storage::Database,
+    subject::SubjectHeader,
     upstream::UpstreamKey,
     vision::{self, Vision},
 };
@@ -88,6 +89,10 @@ pub struct Flags {
     /// Whether callers may choose servers by the header x-mcp-servers [default: true]
     #[arg(long, value_name = "BOOLEAN")]
     header_opt_in: Option<bool>,
+    /// Header in which callers send the JWT that says who their user is, to be exchanged for servers whose
+    /// grant is token_exchange [default: none]
+    #[arg(long, value_name = "HEADER")]
+    subject_token_header: Option<String>,
     /// Put arguments, results and texts of progress into the events of mcp.events, with likely secrets
     /// masked
     #[arg(long)]
@@ -262,6 +267,8 @@ pub struct Config {
     pub on_max_rounds: OnMaxRounds,
     /// Callers may choose servers by header.
     pub header_opt_in: bool,
+    /// The header in which callers say who their user is.
+    pub subject: Option<SubjectHeader>,
     /// Events of callers have arguments, results and texts of progress.
     pub event_payloads: bool,
     /// Calls that may change something run one after the other.
@@ -527,6 +534,11 @@ impl Config {
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
+            subject: flags
+                .subject_token_header
+                .or(file.subject_token_header)
+                .map(|name| SubjectHeader::parse(&name))
+                .transpose()?,
             event_payloads: flags.event_payloads || file.event_payloads,
             serial_writes: flags.serial_writes || file.serial_writes,
             dialect: match flags

@@ -39,6 +39,7 @@ pub struct File {
     pub own_tools: Option<OwnToolsMode>,
     pub on_max_rounds: Option<MaxRoundsMode>,
     pub header_opt_in: Option<bool>,
+    pub subject_token_header: Option<String>,
     pub event_payloads: bool,
     pub serial_writes: bool,
     pub schema_dialect: Option<DialectMode>,

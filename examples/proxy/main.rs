@@ -69,6 +69,7 @@ mod setting;
 mod shed;
 mod silence;
 mod storage;
+mod subject;
 mod target;
 mod upstream;
 mod vision;
@@ -543,6 +544,7 @@ async fn app(
         door: Door {
             keys,
             throttle: Throttle::default(),
+            subject: config.subject.clone(),
         },
         servers,
         paths: config.paths.clone(),

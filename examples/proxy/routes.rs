@@ -81,7 +81,11 @@ impl Servers {
     /// `server_label` of an entry of `tools`, and as its `model`; and what it gets by default.
     async fn list(&self, caller: &Caller, headers: &mut HeaderMap) -> Answer {
         let tokens = CallerTokens::take(headers);
-        let tokens = &tokens.of_caller(&caller.project, caller.id.as_ref());
+        let tokens = tokens.of_caller(&caller.project, caller.id.as_ref());
+        let tokens = &match caller.subject.clone() {
+            Some(subject) => tokens.with_subject(subject),
+            None => tokens,
+        };
         let mut filter = Filter::default();
         filter.project = Some(caller.project.name().to_owned());
         let usable = match storage::list(&self.registry, &filter, LISTED).await {

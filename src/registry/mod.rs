@@ -79,6 +79,7 @@ mod model_memory;
 mod model_rules;
 mod model_store;
 mod oauth2;
+mod oauth_grant;
 mod observation;
 mod observation_store;
 mod operator_session;
@@ -132,6 +133,7 @@ pub use self::{
     model_memory::MemoryModels,
     model_rules::{DefaultServers, ModelAlias, ModelRules},
     model_store::{ModelRegistry, ModelStore},
+    oauth_grant::OAuthGrant,
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,

@@ -5,8 +5,11 @@ use std::time::SystemTime;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::error::Error;
-use crate::{scopes::Scopes, token_auth::TokenAuth};
+use super::{error::Error, oauth_grant::OAuthGrant};
+use crate::{
+    private_key::PrivateKey, scopes::Scopes, signing_algorithm::SigningAlgorithm,
+    subject_token_type::SubjectTokenType, token_auth::TokenAuth,
+};
 
 /// The OAuth 2.0 client of a server, as an operator enters it. Missing fields are discovered (RFC
 /// 9728, RFC 8414) or registered (RFC 7591) when an operator connects the server, so the default
@@ -19,9 +22,15 @@ use crate::{scopes::Scopes, token_auth::TokenAuth};
 /// | nothing | everything; a client is registered |
 /// | `client_id`, perhaps `client_secret` with `issuer` | the endpoints |
 /// | `authorization_url`, `token_url` and `client_id` | nothing |
+///
+/// With another [`grant`](Self::grant) than the default nobody connects the server. It needs
+/// `client_id` with `client_secret` or `private_key`, and `issuer` or `token_url`: the client's proof
+/// goes to that authorization server and to no other, whatever the MCP server names.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct OAuth2 {
+    /// Who authorizes the gateway; default a person, in a browser.
+    pub grant: OAuthGrant,
     /// The client id at the authorization server; default: one is registered there.
     pub client_id: Option<String>,
     /// The client secret. It needs `issuer` or `token_url`: a secret belongs to one authorization
@@ -29,9 +38,19 @@ pub struct OAuth2 {
     pub client_secret: Option<SecretString>,
     /// The time when the secret was entered, if known.
     pub client_secret_set_at: Option<SystemTime>,
+    /// The private key that the client signs with in the place of a secret
+    /// ([`TokenAuth::PrivateKeyJwt`]), in PEM: see [`PrivateKey`]. Like a secret it needs `issuer` or
+    /// `token_url`.
+    pub private_key: Option<SecretString>,
+    /// The time when the key was entered, if known.
+    pub private_key_set_at: Option<SystemTime>,
+    /// The id under which the authorization server knows the public key; default none.
+    pub key_id: Option<String>,
+    /// The algorithm by which the key signs; default RS256, ES256 or EdDSA, as the key is.
+    pub signing_algorithm: Option<SigningAlgorithm>,
     /// The authorization endpoint, for browsers; it needs `token_url` and `client_id`.
     pub authorization_url: Option<Url>,
-    /// The token endpoint, where codes and refresh tokens are exchanged.
+    /// The token endpoint. It is also what a signed assertion is for, unless `issuer` is given.
     pub token_url: Option<Url>,
     /// The scopes to request; default those that the server names.
     pub scopes: Scopes,
@@ -44,6 +63,17 @@ pub struct OAuth2 {
     pub resource: Option<String>,
     /// The client authentication at the token endpoint; default a method that the server supports.
     pub token_auth: Option<TokenAuth>,
+    /// For [`OAuthGrant::TokenExchange`]: the name of the service that the token is to be for, where the
+    /// authorization server wants one besides `resource`; default none.
+    pub audience: Option<String>,
+    /// For [`OAuthGrant::TokenExchange`]: the audience that a caller's token must have, such as the
+    /// gateway's own client id. A token that is for somebody else is never sent anywhere.
+    pub subject_audience: Option<String>,
+    /// For [`OAuthGrant::TokenExchange`]: the issuer that a caller's token must have; default `issuer`.
+    pub subject_issuer: Option<String>,
+    /// For [`OAuthGrant::TokenExchange`]: the type of the callers' tokens; default
+    /// [`SubjectTokenType::AccessToken`].
+    pub subject_token_type: Option<SubjectTokenType>,
 }
 
 impl OAuth2 {
@@ -51,18 +81,21 @@ impl OAuth2 {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let id = self.client_id.as_deref();
         let secret = self.client_secret.as_ref().map(ExposeSecret::expose_secret);
-        for (field, text) in [("auth.client_id", id), ("auth.client_secret", secret)] {
+        let others = [
+            ("auth.key_id", &self.key_id),
+            ("auth.audience", &self.audience),
+            ("auth.subject_audience", &self.subject_audience),
+            ("auth.subject_issuer", &self.subject_issuer),
+        ];
+        let others = others.map(|(field, text)| (field, text.as_deref()));
+        let all = [("auth.client_id", id), ("auth.client_secret", secret)];
+        for (field, text) in all.into_iter().chain(others) {
             // Such as the line break at the end of a file.
             if text.is_some_and(|text| text.is_empty() || text.chars().any(char::is_control)) {
                 return Err(Error::invalid(field, "is empty or has control characters"));
             }
         }
-        if self.authorization_url.is_some() != self.token_url.is_some() {
-            return Err(Error::invalid(
-                "auth.token_url",
-                "authorization_url and token_url are given together, or discovered",
-            ));
-        }
+        self.check_grant()?;
         if self.token_url.is_some() && id.is_none() {
             return Err(Error::invalid(
                 "auth.client_id",
@@ -94,7 +127,28 @@ impl OAuth2 {
                 ));
             }
         }
+        self.check_key()?;
         self.check_secret()
+    }
+
+    /// Returns true if there is a secret or a key.
+    pub(crate) fn has_proof(&self) -> bool {
+        self.client_secret.is_some() || self.private_key.is_some()
+    }
+
+    /// The issuer that callers' tokens must have.
+    pub(crate) fn subject_issuer(&self) -> Option<&str> {
+        self.subject_issuer.as_deref().or(self.issuer.as_deref())
+    }
+
+    /// Reads the private key, if there is one.
+    pub(crate) fn key(&self) -> Result<Option<PrivateKey>, Error> {
+        let Some(pem) = &self.private_key else {
+            return Ok(None);
+        };
+        let key = PrivateKey::parse(pem, self.signing_algorithm);
+        let key = key.map_err(|error| Error::invalid("auth.private_key", error.to_string()))?;
+        Ok(Some(key.with_id(self.key_id.clone())))
     }
 
     /// Returns the `resource` to send, where `found` is the one that was discovered.
@@ -117,34 +171,125 @@ impl OAuth2 {
         }
     }
 
-    fn check_secret(&self) -> Result<(), Error> {
-        use TokenAuth::{ClientSecretBasic, ClientSecretPost};
-        if self.client_secret.is_none() {
-            return match self.token_auth {
-                Some(ClientSecretBasic | ClientSecretPost) if self.client_id.is_some() => Err(
-                    Error::invalid("auth.client_secret", "is needed for this token_auth"),
-                ),
-                _ => Ok(()),
+    /// Checks what the grant needs, and that nothing is entered that it has no use for.
+    fn check_grant(&self) -> Result<(), Error> {
+        let of_exchange = [
+            ("auth.audience", self.audience.is_some()),
+            ("auth.subject_audience", self.subject_audience.is_some()),
+            ("auth.subject_issuer", self.subject_issuer.is_some()),
+            ("auth.subject_token_type", self.subject_token_type.is_some()),
+        ];
+        let is_exchange = self.grant == OAuthGrant::TokenExchange;
+        let useless = of_exchange
+            .into_iter()
+            .find(|(_, given)| *given && !is_exchange);
+        if let Some((field, _)) = useless {
+            return Err(Error::invalid(field, "is for the grant token_exchange"));
+        }
+        if self.grant == OAuthGrant::AuthorizationCode {
+            return match self.authorization_url.is_some() == self.token_url.is_some() {
+                true => Ok(()),
+                false => Err(Error::invalid(
+                    "auth.token_url",
+                    "authorization_url and token_url are given together, or discovered",
+                )),
             };
         }
-        if self.client_id.is_none() {
+        if self.authorization_url.is_some() {
             return Err(Error::invalid(
-                "auth.client_id",
-                "is needed where a client_secret is given",
+                "auth.authorization_url",
+                "is for browsers, and this grant needs none",
             ));
         }
-        if self.token_auth == Some(TokenAuth::None) {
+        if self.client_id.is_none() {
+            return Err(Error::invalid("auth.client_id", "is needed for this grant"));
+        }
+        if !self.has_proof() {
             return Err(Error::invalid(
-                "auth.token_auth",
-                "is none although a client_secret is given",
+                "auth.client_secret",
+                "give a client_secret or a private_key: the gateway proves by it who it is",
             ));
+        }
+        if !is_exchange {
+            return Ok(());
+        }
+        if self.subject_audience.is_none() {
+            return Err(Error::invalid(
+                "auth.subject_audience",
+                "say for whom callers' tokens are: a token for somebody else is not exchanged",
+            ));
+        }
+        match self.subject_issuer() {
+            Some(_) => Ok(()),
+            None => Err(Error::invalid(
+                "auth.subject_issuer",
+                "say who issues callers' tokens, or give the issuer that exchanges them",
+            )),
+        }
+    }
+
+    fn check_key(&self) -> Result<(), Error> {
+        let has_key = self.private_key.is_some();
+        if has_key && self.client_secret.is_some() {
+            return Err(Error::invalid(
+                "auth.private_key",
+                "give either client_secret or private_key",
+            ));
+        }
+        let of_keys = [
+            ("auth.key_id", self.key_id.is_some()),
+            ("auth.signing_algorithm", self.signing_algorithm.is_some()),
+        ];
+        match of_keys.into_iter().find(|(_, given)| *given && !has_key) {
+            Some((field, _)) => Err(Error::invalid(field, "is for a private_key")),
+            None => self.key().map(drop),
+        }
+    }
+
+    fn check_secret(&self) -> Result<(), Error> {
+        use TokenAuth::{ClientSecretBasic, ClientSecretPost, PrivateKeyJwt};
+        let proof = match (&self.client_secret, &self.private_key) {
+            (Some(_), _) => "client_secret",
+            (None, Some(_)) => "private_key",
+            (None, None) => {
+                return match self.token_auth {
+                    Some(ClientSecretBasic | ClientSecretPost) if self.client_id.is_some() => Err(
+                        Error::invalid("auth.client_secret", "is needed for this token_auth"),
+                    ),
+                    Some(PrivateKeyJwt) => Err(Error::invalid(
+                        "auth.private_key",
+                        "is needed for this token_auth",
+                    )),
+                    _ => Ok(()),
+                };
+            }
+        };
+        if self.client_id.is_none() {
+            let reason = format!("is needed where a {proof} is given");
+            return Err(Error::invalid("auth.client_id", reason));
+        }
+        let is_used = match self.token_auth {
+            None => true,
+            Some(PrivateKeyJwt) => self.private_key.is_some(),
+            Some(ClientSecretBasic | ClientSecretPost) => self.client_secret.is_some(),
+            Some(TokenAuth::None) => false,
+        };
+        if !is_used {
+            let reason = match self.token_auth {
+                Some(TokenAuth::None) => format!("is none although a {proof} is given"),
+                _ => format!("makes no use of the {proof} that is given"),
+            };
+            return Err(Error::invalid("auth.token_auth", reason));
         }
         if self.token_url.is_none() && self.issuer.is_none() {
-            return Err(Error::invalid(
-                "auth.issuer",
-                "say for which authorization server the client_secret is: give issuer, or \
-                 authorization_url and token_url",
-            ));
+            let urls = match self.grant {
+                OAuthGrant::AuthorizationCode => "authorization_url and token_url",
+                _ => "token_url",
+            };
+            let reason = format!(
+                "say for which authorization server the {proof} is: give issuer, or {urls}"
+            );
+            return Err(Error::invalid("auth.issuer", reason));
         }
         Ok(())
     }
@@ -240,6 +385,93 @@ mod tests {
         );
     }
 
+    fn machine(o: &mut OAuth2) {
+        o.grant = OAuthGrant::ClientCredentials;
+        o.authorization_url = None;
+    }
+
+    fn exchange(o: &mut OAuth2) {
+        machine(o);
+        o.grant = OAuthGrant::TokenExchange;
+        o.subject_audience = Some("gateway".into());
+        o.subject_issuer = Some("https://login.example".into());
+    }
+
+    #[test]
+    fn a_machine_is_known_by_its_proof_and_needs_no_browser() {
+        let fault = |change: fn(&mut OAuth2)| {
+            fault(|o| {
+                machine(o);
+                change(o);
+            })
+        };
+        assert_eq!(fault(|_| {}), "");
+        let url = |o: &mut OAuth2| o.authorization_url = "https://as.example/a".parse().ok();
+        assert_eq!(fault(url), "auth.authorization_url");
+        assert_eq!(fault(|o| o.client_id = None), "auth.client_id");
+        assert_eq!(fault(|o| o.client_secret = None), "auth.client_secret");
+        assert_eq!(fault(|o| o.token_url = None), "auth.issuer");
+        let none = |o: &mut OAuth2| o.token_auth = Some(TokenAuth::None);
+        assert_eq!(fault(none), "auth.token_auth");
+        assert_eq!(fault(|o| o.audience = Some("a".into())), "auth.audience");
+    }
+
+    #[test]
+    fn an_exchange_says_whose_tokens_it_takes() {
+        let fault = |change: fn(&mut OAuth2)| {
+            fault(|o| {
+                exchange(o);
+                change(o);
+            })
+        };
+        assert_eq!(fault(|_| {}), "");
+        assert_eq!(
+            fault(|o| o.subject_audience = None),
+            "auth.subject_audience"
+        );
+        assert_eq!(fault(|o| o.subject_issuer = None), "auth.subject_issuer");
+        assert_eq!(
+            fault(|o| o.subject_audience = Some("".into())),
+            "auth.subject_audience"
+        );
+        assert_eq!(
+            fault(|o| {
+                o.subject_issuer = None;
+                o.issuer = Some("https://as.example".into());
+            }),
+            ""
+        );
+    }
+
+    #[test]
+    fn a_key_is_read_where_it_is_entered() {
+        let fault = |change: fn(&mut OAuth2)| {
+            fault(|o| {
+                machine(o);
+                o.client_secret = None;
+                o.private_key = Some(crate::private_key::tests::p256().into());
+                change(o);
+            })
+        };
+        assert_eq!(fault(|_| {}), "");
+        assert_eq!(fault(|o| o.key_id = Some("k".into())), "");
+        let key = |o: &mut OAuth2| o.private_key = Some("s3cret".into());
+        assert_eq!(fault(key), "auth.private_key");
+        let both = |o: &mut OAuth2| o.client_secret = Some("s3cret".into());
+        assert_eq!(fault(both), "auth.private_key");
+        let algorithm = |o: &mut OAuth2| o.signing_algorithm = Some(SigningAlgorithm::Rs256);
+        assert_eq!(fault(algorithm), "auth.private_key");
+        let post = |o: &mut OAuth2| o.token_auth = Some(TokenAuth::ClientSecretPost);
+        assert_eq!(fault(post), "auth.token_auth");
+        assert_eq!(fault(|o| o.token_url = None), "auth.issuer");
+        let useless = |o: &mut OAuth2| {
+            o.private_key = None;
+            o.client_secret = Some("s3cret".into());
+            o.key_id = Some("k".into());
+        };
+        assert_eq!(fault(useless), "auth.key_id");
+    }
+
     #[test]
     fn only_web_addresses_are_endpoints() {
         for url in [
@@ -261,6 +493,7 @@ mod tests {
     fn debug_shows_no_secret() {
         let oauth = OAuth2 {
             client_secret: Some("s3cret".into()),
+            private_key: Some("s3cret".into()),
             ..OAuth2::default()
         };
         assert!(!format!("{oauth:?}").contains("s3cret"));

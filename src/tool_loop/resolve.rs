@@ -20,7 +20,7 @@ use crate::{
     offer::{Offered, Offers},
     project::Project,
     refusal::{Kind, Refusal},
-    registry::Server,
+    registry::{Auth, Server},
     within::within,
 };
 
@@ -221,10 +221,14 @@ fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
         return Refusal::new(Kind::TooManyCredentials, message);
     }
     if inactive.is_callers() {
-        let header = CallerTokens::header(name);
-        let message = format!(
-            "the server {name} cannot be used: {inactive}; send one for it in the header {header}"
-        );
+        let next = match server.auth {
+            Auth::TokenPassthrough(_) => {
+                let header = CallerTokens::header(name);
+                format!("send one for it in the header {header}")
+            }
+            _ => "the gateway has one exchanged for it that says who the caller is".to_owned(),
+        };
+        let message = format!("the server {name} cannot be used: {inactive}; {next}");
         return Refusal::new(Kind::CredentialRequired, message);
     }
     let next = match inactive {

@@ -404,6 +404,7 @@ fn a_pasted_secret_is_in_no_message_about_the_configuration() {
         "own_tools = \"{}\"".into(),
         "on_max_rounds = \"{}\"".into(),
         "header_opt_in = \"{}\"".into(),
+        "subject_token_header = \"{} \"".into(),
         "event_payloads = \"{}\"".into(),
         "schema_dialect = \"{}\"".into(),
         "description_limit = \"{}\"".into(),

@@ -49,6 +49,7 @@ mod plain;
 #[path = "../it/support/shelf.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;
+mod subjects;
 mod support;
 mod upkeep;
 mod upstream;
@@ -241,6 +242,10 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ("own_tools = \"mine\"", "split"),
         ("on_max_rounds = \"go on\"", "answer"),
         ("header_opt_in = \"on\"", "boolean"),
+        (
+            "subject_token_header = \"authorization\"",
+            "subject_token_header must be the name of a header",
+        ),
         ("event_payloads = \"all\"", "expected a boolean"),
         ("schema_dialect = \"claude\"", "gemini"),
         ("description_limit = 10", "description_limit must be"),

@@ -105,6 +105,7 @@ pub(super) async fn edit(
     content.is_new = query.text("done") == "created";
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
+        "connected" => Some("The gateway has a token for this server."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
         _ => None,
     };

@@ -15,7 +15,10 @@ use super::{
     selection::selected,
     text::Shown,
 };
-use crate::registry::members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree};
+use crate::registry::{
+    OAuthGrant,
+    members::{ClientProof, Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, Word},
+};
 
 /// The most projects with a box of their own, besides the chosen ones; others are typed.
 const PROJECTS: usize = 200;
@@ -35,8 +38,13 @@ pub(super) struct Fields {
     /// `none`, `static_headers`, `oauth2` or `token_passthrough`.
     pub(super) auth: String,
     pub(super) headers: Vec<HeaderRow>,
+    /// `authorization_code`, `client_credentials` or `token_exchange`.
+    pub(super) grant: String,
     pub(super) client_secret: Secret,
+    pub(super) private_key: Secret,
+    pub(super) signing_algorithm: String,
     pub(super) token_auth: String,
+    pub(super) subject_token_type: String,
     pub(super) is_enabled: bool,
     pub(super) on_change: String,
     pub(super) new_tools: String,
@@ -88,8 +96,12 @@ impl Fields {
             is_instructing: flag(entered.get("instructions")).unwrap_or_default(),
             auth: or(auth.get("type"), "none"),
             headers: headers.collect(),
+            grant: or(auth.get("grant"), OAuthGrant::default().word()),
             client_secret: Secret::of(auth.get("client_secret")),
+            private_key: Secret::of(auth.get("private_key")),
+            signing_algorithm: text(auth.get("signing_algorithm")),
             token_auth: text(auth.get("token_auth")),
+            subject_token_type: text(auth.get("subject_token_type")),
             is_enabled: flag(entered.get("enabled")).unwrap_or(true),
             on_change: text(entered.get("on_change")),
             new_tools: text(entered.get("new_tools")),
@@ -145,11 +157,22 @@ impl Fields {
             || times.iter().any(|time| !time.is_empty())
     }
 
+    /// Who authorizes the gateway, in words for a list of facts.
+    pub(super) fn authorized_by(&self) -> &'static str {
+        match &*self.grant {
+            "client_credentials" => "the gateway itself",
+            "token_exchange" => "each caller",
+            _ => "a person",
+        }
+    }
+
     /// Returns `true` if any of the less common OAuth fields is filled in.
     pub(super) fn has_advanced(&self) -> bool {
         let advanced = [
             self.value("auth.issuer"),
             self.value("auth.resource"),
+            self.value("auth.key_id"),
+            &*self.signing_algorithm,
             &*self.token_auth,
         ];
         advanced.iter().any(|field| !field.is_empty())
@@ -257,9 +280,10 @@ pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     match kind {
         "static_headers" => auth.set("headers", headers(form, entered.get("auth"))),
         "oauth2" => {
-            for member in OAUTH2 {
+            let grant = form.trimmed("grant");
+            for member in OAUTH2.iter().filter(|member| is_shown(member.name, grant)) {
                 let value = match (member.kind, form.trimmed(member.name)) {
-                    (Kind::Secret, "") if !form.has("no_client_secret") => {
+                    (Kind::Secret, "") if is_kept(form, member.name) => {
                         entered.get("auth").get(member.name).clone()
                     }
                     (_, "") => continue,
@@ -275,6 +299,26 @@ pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
         _ => {}
     }
     entered.set("auth", auth);
+}
+
+/// Returns `true` if the form shows the field of a member for this grant; what is in a field that nobody sees
+/// is not meant.
+fn is_shown(member: &str, grant: &str) -> bool {
+    match member {
+        "authorization_url" => !matches!(grant, "client_credentials" | "token_exchange"),
+        "audience" | "subject_audience" | "subject_issuer" | "subject_token_type" => {
+            grant == "token_exchange"
+        }
+        _ => true,
+    }
+}
+
+/// Returns `true` if the secret of this name stays: its removal is not ticked, and no other one is entered in
+/// its place.
+fn is_kept(form: &Form, name: &str) -> bool {
+    let is_replaced =
+        |other: &ClientProof| other.member() != name && !form.trimmed(other.member()).is_empty();
+    !form.has(&format!("no_{name}")) && !ClientProof::ALL.iter().any(is_replaced)
 }
 
 /// The rows of headers, except those that are empty or marked for removal.
@@ -369,8 +413,15 @@ pub(super) fn drop_moved_secrets(entered: &mut Tree<'_>, before: &Url) -> bool {
     let auth = entered.get("auth");
     let left = match auth.get("type").as_text() {
         Some("static_headers") => Tree::new().with("type", "none"),
-        Some("oauth2") if !auth.get("client_secret").is_null() => {
-            auth.clone().with("client_secret", Tree::Null)
+        Some("oauth2") => {
+            let proofs = ClientProof::ALL.map(ClientProof::member);
+            if proofs.iter().all(|proof| auth.get(proof).is_null()) {
+                return false;
+            }
+            let left = auth.clone();
+            proofs
+                .into_iter()
+                .fold(left, |left, proof| left.with(proof, Tree::Null))
         }
         _ => return false,
     };
@@ -416,6 +467,36 @@ mod tests {
             Some("2026-11-28")
         );
         assert!(!fields.headers[1].value.is_set && fields.headers[1].value.was_typed);
+    }
+
+    #[test]
+    fn a_secret_gives_way_to_a_key_and_fields_of_another_grant_are_not_meant() {
+        let set = json!({"set": true, "updated_at": "2026-11-28T03:00:00.000Z"});
+        let stored = json!({"auth": {"type": "oauth2", "client_secret": set, "private_key": null}});
+        let stored = stored.to_string();
+        let read = |fields: &str| {
+            let form = form(fields);
+            let mut entered = Tree::json(stored.as_bytes()).unwrap();
+            read_auth(&form, &mut entered);
+            shown(entered.get("auth"))
+        };
+        let kept = read("auth=oauth2&grant=client_credentials&client_id=c&authorization_url=x");
+        assert_eq!(
+            kept,
+            json!({"type": "oauth2", "grant": "client_credentials", "client_id": "c",
+                "client_secret": set})
+        );
+        let replaced = read("auth=oauth2&private_key=-----BEGIN&subject_audience=a");
+        assert_eq!(
+            replaced,
+            json!({"type": "oauth2", "private_key": "-----BEGIN"})
+        );
+        assert_eq!(
+            read("auth=oauth2&no_client_secret=1"),
+            json!({"type": "oauth2"})
+        );
+        let exchange = read("auth=oauth2&grant=token_exchange&subject_audience=a");
+        assert_eq!(exchange["subject_audience"], "a");
     }
 
     #[test]

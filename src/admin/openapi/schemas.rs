@@ -674,8 +674,8 @@ fn rest() -> Value {
     let tool = |members: Value| json!({"type": "array", "items": object(members)});
     json!({
         "Connect": object(json!({"authorization_url": {
-            "type": "string", "format": "uri",
-            "description": "To be opened in the operator's browser, once and within ten minutes.",
+            "type": ["string", "null"], "format": "uri",
+            "description": "To be opened in the operator's browser, once and within ten minutes; null where the gateway has authorized itself.",
         }})),
         "ToolCall": entered(&[], json!({
             "arguments": {"type": "object", "default": {}},

@@ -108,9 +108,9 @@ fn secrets(auth: &Auth) -> String {
             headers.collect::<Vec<_>>().join("\n")
         }
         Auth::OAuth2(oauth) => {
-            let secret = oauth.client_secret.as_ref();
-            let secret = secret.map(|secret| secret.expose_secret().to_owned());
-            format!("{oauth:?} {secret:?}")
+            let proofs = [&oauth.client_secret, &oauth.private_key];
+            let proofs = proofs.map(|proof| proof.as_ref().map(ExposeSecret::expose_secret));
+            format!("{oauth:?} {proofs:?}")
         }
         other => format!("{other:?}"),
     }

@@ -10,6 +10,7 @@ use crate::{
     project::Project,
     registry::{
         auth::Auth,
+        oauth_grant::OAuthGrant,
         oauth2::OAuth2,
         server::Server,
         server_registry::ServerRegistry,
@@ -17,6 +18,7 @@ use crate::{
         tool_selection::{SelectedTool, ToolPolicy},
     },
     scopes::Scopes,
+    subject_token_type::SubjectTokenType,
 };
 
 /// Runs every clause, each with a registry from `make`, which gets the [`servers`] to put into it.
@@ -61,8 +63,13 @@ pub fn servers() -> Vec<Server> {
         SelectedTool::new("delete/page \"x\"", ToolPolicy::AskFirst),
     ];
     let oauth = OAuth2 {
+        grant: OAuthGrant::TokenExchange,
         client_id: Some("client".to_owned()),
         client_secret: Some("s3cret: 3".into()),
+        audience: Some("tracker".to_owned()),
+        subject_audience: Some("gateway".to_owned()),
+        subject_issuer: Some("https://login.example.com".to_owned()),
+        subject_token_type: Some(SubjectTokenType::IdToken),
         issuer: Some("https://as.example.com".to_owned()),
         scopes: Scopes::parse("files:read files:write").unwrap(),
         ..OAuth2::default()

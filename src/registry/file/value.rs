@@ -22,6 +22,7 @@ pub(super) const WORDS: Words = Words {
             "client_secret",
             &["client_secret_env", "client_secret_file"],
         ),
+        ("private_key", &["private_key_env", "private_key_file"]),
     ],
     blank: Blank::Refused,
     blames_items: false,

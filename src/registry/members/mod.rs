@@ -39,6 +39,7 @@ mod faults;
 mod member;
 mod models;
 mod node;
+mod proof;
 mod secrets;
 mod server;
 mod tree;
@@ -52,6 +53,7 @@ pub(crate) use self::{
     member::Member,
     models::{read_alias, read_default, read_rules, write_rules},
     node::{Blank, Fault, Members, Node, Step, Tone, Words},
+    proof::{ClientProof, Entered},
     secrets::{HeaderValue, Secrets, Writer},
     server::{SERVER, names, read, write},
     tree::{NotJson, Tree},
