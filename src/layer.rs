@@ -16,11 +16,13 @@ use crate::{
     registry::{
         self, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
         ModelRules, ServerRegistry,
+        usage::{MemoryUsage, UsageStore},
     },
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
     tool_loop::{Detached, Gateway, Remembered, Running},
+    tool_price::ToolPrice,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -99,6 +101,7 @@ pub struct McpLayer {
     /// Shared likewise.
     detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
+    usage: Arc<dyn UsageStore>,
     models: Arc<dyn ModelRegistry>,
     media_models: Arc<dyn MediaModels>,
     /// What was set here, in place of a registry.
@@ -126,6 +129,7 @@ impl McpLayer {
             running: Arc::default(),
             detached: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
+            usage: Arc::new(MemoryUsage::default()),
             models: Arc::new(Fixed(Arc::default())),
             rules: Arc::default(),
             media_models: Arc::new(MediaPatterns::default()),
@@ -223,6 +227,19 @@ impl McpLayer {
     #[must_use]
     pub fn without_exchanges(mut self) -> Self {
         self.exchanges = None;
+        self
+    }
+
+    /// Replaces the store that counts what projects use of their limits and budgets; by default a
+    /// [`MemoryUsage`], which the services of this layer share.
+    ///
+    /// Limits are in [`Server::grants`](registry::Server::grants), budgets in
+    /// [`ModelRules`]. Where there are none, no store is asked. Replicas need one that they share, such
+    /// as `SqlRegistry`, or each grants as much. While it fails, calls with a limit do not run, and
+    /// requests of projects with a budget get `500 mcp_registry_error`.
+    #[must_use]
+    pub fn with_usage(mut self, usage: impl UsageStore) -> Self {
+        self.usage = Arc::new(usage);
         self
     }
 
@@ -351,6 +368,17 @@ impl McpLayer {
         self
     }
 
+    /// Replaces the prices of tools' calls, which are added to `usage.cost` where the cost of each of
+    /// the model's turns is known; by default there are none.
+    ///
+    /// The first price whose pattern matches a tool's offered name counts. Receipts say what a call has
+    /// cost.
+    #[must_use]
+    pub fn with_tool_prices(mut self, prices: impl IntoIterator<Item = ToolPrice>) -> Self {
+        self.settings.tool_prices = prices.into_iter().collect();
+        self
+    }
+
     /// Adds a sink that receives the trace of every finished exchange. Without a sink, no traces
     /// are recorded.
     #[must_use]
@@ -452,6 +480,7 @@ impl McpLayer {
             running: Arc::clone(&self.running),
             detached: Arc::clone(&self.detached),
             exchanges: self.exchanges.clone(),
+            usage: Arc::clone(&self.usage),
             models: Arc::clone(&self.models),
             media_models: Arc::clone(&self.media_models),
         }

@@ -129,6 +129,7 @@ mod settings;
 mod media_models;
 mod pattern;
 mod price;
+mod tool_price;
 pub mod registry;
 
 mod inactive;
@@ -186,6 +187,7 @@ pub use self::{
     service::{McpService, OptedIn, ResponseFuture},
     settings::{Limits, OnMaxRounds, OwnTools, Streaming},
     token_auth::TokenAuth,
+    tool_price::ToolPrice,
     trace_parent::TraceParent,
     whose::CallerId,
 };

@@ -13,6 +13,7 @@
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
 //! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
+//! | [`UsageStore`](usage::UsageStore) | what is used of limits and budgets | [`MemoryUsage`](usage::MemoryUsage) | `SqlRegistry` |
 //! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
@@ -41,6 +42,7 @@ mod audit_entry;
 mod audit_memory;
 mod audit_store;
 mod auth;
+mod call_limits;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod credential;
@@ -54,6 +56,7 @@ mod exchange_store;
 #[cfg(feature = "file")]
 mod file;
 mod future;
+mod grant;
 mod listing;
 #[cfg(any(
     feature = "admin",
@@ -100,11 +103,22 @@ mod timeout;
 mod tool_selection;
 mod trace_memory;
 mod trace_store;
+pub mod usage;
 
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
+#[cfg_attr(
+    not(any(
+        feature = "admin",
+        feature = "file",
+        feature = "postgres",
+        feature = "sqlite"
+    )),
+    allow(unused_imports, reason = "said where a limit is read from a text")
+)]
+pub(crate) use self::call_limits::LIMIT;
 pub(crate) use self::timeout::Timeout;
 pub use self::{
     api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
@@ -115,6 +129,7 @@ pub use self::{
     audit_memory::MemoryAudit,
     audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
+    call_limits::{CallLimit, CallLimits},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
         StoredCredential,
@@ -127,6 +142,7 @@ pub use self::{
     exchange_memory::MemoryExchanges,
     exchange_store::ExchangeStore,
     future::BoxFuture,
+    grant::{ProjectGrant, ProjectGrants},
     listing::{Filter, Listing, Page},
     memory::MemoryRegistry,
     model_memory::MemoryModels,

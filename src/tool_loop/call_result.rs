@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::quotas::LimitNote;
 use crate::chat::MediaPart;
 
 /// The result of a tool call; an error is one, too.
@@ -30,6 +31,10 @@ pub(crate) struct CallResult {
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
+    /// The limit that kept it from running.
+    pub(crate) limit: Option<LimitNote>,
+    /// What it has cost; `None` for a tool without a price, and a call that got no answer.
+    pub(crate) cost: Option<f64>,
 }
 
 /// A result as it is kept for a repeat of the request.
@@ -49,6 +54,10 @@ struct Kept<'a> {
     #[serde(borrow)]
     message: &'a RawValue,
     is_beyond: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
 }
 
 impl CallResult {
@@ -65,6 +74,8 @@ impl CallResult {
             is_cleaned: self.is_cleaned,
             message: serde_json::from_slice(&self.message).ok()?,
             is_beyond: self.is_beyond,
+            limit: self.limit.clone(),
+            cost: self.cost,
         };
         to_raw_value(&kept).ok()
     }
@@ -85,6 +96,8 @@ impl CallResult {
             message: bytes(kept.message),
             media,
             is_beyond: kept.is_beyond,
+            limit: kept.limit,
+            cost: kept.cost,
         })
     }
 }

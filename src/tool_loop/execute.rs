@@ -17,6 +17,7 @@ use super::{
     gateway::Gateway,
     journal::hang_up::HangUp,
     media::MediaRoom,
+    quotas::{self, LimitNote, NotTaken, Slot},
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     registry::{Server, ToolPolicy},
     trace_parent::TraceParent,
     unseen::cleaned,
+    within::within,
 };
 
 const ARGUMENTS_ARE_NO_OBJECT: &str =
@@ -77,6 +79,8 @@ struct CallFault {
     kind: &'static str,
     /// The text for the model.
     text: String,
+    /// The limit that is reached.
+    limit: Option<LimitNote>,
 }
 
 /// The caller's approval of tools that are marked *ask first*.
@@ -159,6 +163,8 @@ impl Batch<'_> {
             truncated: false,
             is_cleaned: false,
             is_beyond: true,
+            limit: None,
+            cost: None,
         }
     }
 
@@ -235,13 +241,22 @@ impl Batch<'_> {
         result: Result<CallReturn, CallFault>,
     ) -> CallResult {
         let (server, tool) = named(call, owner);
+        let mut limit = None;
+        let cost = || {
+            let name = &owner.entry()?.offer().name;
+            self.gateway.settings.call_cost(name)
+        };
+        let cost = result.as_ref().ok().and_then(|_| cost());
         let (error, text, media) = match result {
             Ok(CallReturn {
                 is_error,
                 text,
                 media,
             }) => (is_error.then_some("tool_error"), text, media),
-            Err(fault) => (Some(fault.kind), fault.text, Vec::new()),
+            Err(fault) => {
+                limit = fault.limit;
+                (Some(fault.kind), fault.text, Vec::new())
+            }
         };
         let is_error = error.is_some();
         let result_bytes = text.len();
@@ -271,6 +286,8 @@ impl Batch<'_> {
             truncated,
             is_cleaned,
             is_beyond: false,
+            limit,
+            cost,
         };
         if let Some(events) = events {
             events.finish(&result, &text);
@@ -299,13 +316,20 @@ impl Batch<'_> {
         let mut call = CallToolRequest::new(&entry.offer().tool, arguments);
         let (silence, whole) = server.call_time(limits.call, limits.call_max);
         call.silence = silence;
+        let slot = self.slot(&server, entry, left(whole)?);
+        let slot = within(left(limits.call)?, slot).await;
+        let slot = slot.unwrap_or_else(|_| Err(out_of_time()))?;
         call.timeout = left(whole)?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);
         let on_progress = events.map(CallEvents::on_progress);
         call.on_progress = on_progress.as_ref();
         let connections = &self.gateway.connections;
-        match connections.call(&server, &self.caller.tokens, call).await {
+        let called = connections.call(&server, &self.caller.tokens, call).await;
+        if let Some(slot) = slot {
+            slot.give_back().await;
+        }
+        match called {
             Ok(result) => Ok(CallReturn {
                 is_error: result.is_error,
                 media: self.media.take(of, &result),
@@ -313,6 +337,28 @@ impl Batch<'_> {
             }),
             Err(error) => Err(CallFault::new(error.as_str(), error.to_string())),
         }
+    }
+
+    /// Takes a call of the project's limits, just before it is made.
+    async fn slot(
+        self,
+        server: &Server,
+        entry: &Entry,
+        time: Duration,
+    ) -> Result<Option<Slot>, CallFault> {
+        let what = (server, &*entry.offer().tool);
+        let taken = quotas::take(self.gateway, self.project, what, time).await;
+        taken.map_err(|not_taken| match not_taken {
+            NotTaken::Reached(reached) => CallFault {
+                limit: Some(reached.note()),
+                ..CallFault::new("limit_exceeded", reached.to_string())
+            },
+            NotTaken::Unknown(error) => {
+                tracing::error!(%error, "the store of limits failed");
+                let text = "not run: the gateway cannot check the limits of this tool";
+                CallFault::new("registry", text)
+            }
+        })
     }
 
     /// The arguments as they go to the server, if they are an object that fits: byte for byte, but for
@@ -374,7 +420,7 @@ impl Batch<'_> {
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
         });
-        let policy = server.as_ref().and_then(|server| entry.policy_now(server));
+        let policy = server.as_ref().and_then(|server| entry.policy_now(server, self.project.name()));
         // A caller may ask for more than the record does.
         let policy = policy.map(|now| match entry.policy {
             ToolPolicy::AskFirst => ToolPolicy::AskFirst,
@@ -395,8 +441,11 @@ impl Batch<'_> {
 
 impl CallFault {
     fn new(kind: &'static str, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { kind, text }
+        Self {
+            kind,
+            text: text.into(),
+            limit: None,
+        }
     }
 }
 
@@ -421,6 +470,8 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
         truncated: false,
         is_cleaned: false,
         is_beyond: false,
+        limit: None,
+        cost: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry},
+    registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry, usage::UsageStore},
     settings::Settings,
     within::within,
 };
@@ -30,6 +30,8 @@ pub(crate) struct Gateway {
     pub(crate) detached: Arc<Detached>,
     /// Where exchanges are kept for later requests; `None` if nowhere.
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
+    /// What is used of limits and budgets.
+    pub(crate) usage: Arc<dyn UsageStore>,
     /// Aliases of models, and default servers.
     pub(crate) models: Arc<dyn ModelRegistry>,
     /// Which models take images and recordings.

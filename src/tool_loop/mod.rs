@@ -60,6 +60,7 @@ mod kept_turns;
 mod limits;
 mod media;
 mod options;
+mod quotas;
 mod receipt;
 mod record;
 mod repeat;

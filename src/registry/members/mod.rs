@@ -36,6 +36,7 @@
 mod about;
 mod auth;
 mod faults;
+mod grants;
 mod member;
 mod models;
 mod node;

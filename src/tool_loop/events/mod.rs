@@ -182,6 +182,8 @@ mod tests {
             is_cleaned: false,
             message: "{}".into(),
             is_beyond: false,
+            limit: None,
+            cost: None,
         }
     }
 
