@@ -14,7 +14,7 @@ use crate::{
     outbound::{EgressRules, Outbound},
     price::Price,
     registry::{
-        self, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
+        self, Budget, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
         ModelRules, ServerRegistry,
         usage::{MemoryUsage, UsageStore},
     },
@@ -277,7 +277,8 @@ impl McpLayer {
         aliases: impl IntoIterator<Item = ModelAlias>,
     ) -> Result<Self, registry::Error> {
         let defaults = self.rules.defaults().to_vec();
-        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+        let budgets = Vec::from_iter(self.rules.budgets().cloned());
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?.with_budgets(budgets)?))
     }
 
     /// Replaces the default servers, of all organizations: those that requests of a project get which
@@ -291,7 +292,24 @@ impl McpLayer {
         defaults: impl IntoIterator<Item = DefaultServers>,
     ) -> Result<Self, registry::Error> {
         let aliases = self.rules.aliases().to_vec();
-        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+        let budgets = Vec::from_iter(self.rules.budgets().cloned());
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?.with_budgets(budgets)?))
+    }
+
+    /// Replaces what projects may use of their models in a day, in all organizations; by default as much
+    /// as they like. What [`with_models`](Self::with_models) set before counts no more.
+    ///
+    /// It concerns requests that opt in: the layer does not see what others use. One of a project that
+    /// has nothing left gets `429 mcp_budget_exceeded` before any model is asked.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](registry::Error::Invalid) where they break a rule of [`ModelRules`].
+    pub fn with_budgets(
+        self,
+        budgets: impl IntoIterator<Item = Budget>,
+    ) -> Result<Self, registry::Error> {
+        let rules = ModelRules::clone(&self.rules).with_budgets(budgets)?;
+        Ok(self.with_rules(rules))
     }
 
     fn with_rules(mut self, rules: ModelRules) -> Self {

@@ -129,8 +129,8 @@ mod settings;
 mod media_models;
 mod pattern;
 mod price;
-mod tool_price;
 pub mod registry;
+mod tool_price;
 
 mod inactive;
 mod left_out;

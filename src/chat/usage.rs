@@ -37,6 +37,10 @@ impl Usage {
         self.0.is_empty()
     }
 
+    pub(crate) fn as_members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// The members of the sum.
     pub(crate) fn members(self) -> Map<String, Value> {
         self.0

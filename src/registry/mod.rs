@@ -42,6 +42,7 @@ mod audit_entry;
 mod audit_memory;
 mod audit_store;
 mod auth;
+mod budget;
 mod call_limits;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -105,20 +106,11 @@ mod trace_memory;
 mod trace_store;
 pub mod usage;
 
+pub(crate) use self::budget::{cost as budget_cost, nanos as budget_nanos};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
-#[cfg_attr(
-    not(any(
-        feature = "admin",
-        feature = "file",
-        feature = "postgres",
-        feature = "sqlite"
-    )),
-    allow(unused_imports, reason = "said where a limit is read from a text")
-)]
-pub(crate) use self::call_limits::LIMIT;
 pub(crate) use self::timeout::Timeout;
 pub use self::{
     api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
@@ -129,6 +121,7 @@ pub use self::{
     audit_memory::MemoryAudit,
     audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
+    budget::Budget,
     call_limits::{CallLimit, CallLimits},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
@@ -169,6 +162,19 @@ pub use self::{
 pub(crate) use self::{
     api_key::{NO_NAME, is_name},
     static_header::is_reserved_header,
+};
+#[cfg_attr(
+    not(any(
+        feature = "admin",
+        feature = "file",
+        feature = "postgres",
+        feature = "sqlite"
+    )),
+    allow(unused_imports, reason = "said where a limit is read from a text")
+)]
+pub(crate) use self::{
+    budget::{COST, TOKENS},
+    call_limits::LIMIT,
 };
 #[cfg(feature = "file")]
 pub use self::{

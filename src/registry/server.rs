@@ -331,7 +331,9 @@ pub(crate) fn is_call_time(time: Duration) -> bool {
 
 /// The fault of a grant for this project, which may not use the server.
 pub(super) fn in_vain(project: &str) -> String {
-    format!("the project {project:?} may not use the server; add it to projects, or remove its grant")
+    format!(
+        "the project {project:?} may not use the server; add it to projects, or remove its grant"
+    )
 }
 
 /// Reads a server's name.

@@ -420,7 +420,9 @@ impl Batch<'_> {
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
         });
-        let policy = server.as_ref().and_then(|server| entry.policy_now(server, self.project.name()));
+        let policy = server
+            .as_ref()
+            .and_then(|server| entry.policy_now(server, self.project.name()));
         // A caller may ask for more than the record does.
         let policy = policy.map(|now| match entry.policy {
             ToolPolicy::AskFirst => ToolPolicy::AskFirst,

@@ -11,7 +11,9 @@ use crate::{
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry, usage::UsageStore},
+    registry::{
+        self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry, usage::UsageStore,
+    },
     settings::Settings,
     within::within,
 };

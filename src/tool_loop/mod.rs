@@ -69,6 +69,7 @@ mod resume;
 mod running;
 #[cfg(feature = "admin")]
 mod single;
+mod spending;
 mod store;
 mod unfinished;
 mod upstream;

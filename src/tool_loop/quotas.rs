@@ -9,7 +9,7 @@ use crate::{
     project::Project,
     registry::{
         self, CallLimit, CallLimits, ProjectGrant, Server,
-        usage::{Quota, QuotaOf, Taken, UsageId, UsageLease, UsageStore},
+        usage::{Quota, Taken, UsageId, UsageLease, UsageStore},
     },
 };
 
@@ -65,8 +65,7 @@ pub(crate) async fn take(
     let Some(grant) = server.grants.of(project.name()) else {
         return Ok(None);
     };
-    let (limits, quotas): (Vec<Limit>, Vec<Quota>) =
-        quotas(project, (server, grant), tool).unzip();
+    let (limits, quotas): (Vec<Limit>, Vec<Quota>) = quotas(project, (server, grant), tool).unzip();
     if quotas.is_empty() {
         return Ok(None);
     }
@@ -104,20 +103,12 @@ fn quotas(
             let whose = (project.organization(), project.name());
             let quota = Quota {
                 id: UsageId::of_calls(whose, &server.id, tool, of),
-                of: quota_of(of),
+                of: of.into(),
                 limit: limit.into(),
             };
             ((of, tool.is_some()), quota)
         })
     })
-}
-
-fn quota_of(limit: CallLimit) -> QuotaOf {
-    match limit {
-        CallLimit::PerMinute => QuotaOf::Minute,
-        CallLimit::PerDay => QuotaOf::Day,
-        CallLimit::AtOnce => QuotaOf::AtOnce,
-    }
 }
 
 impl Slot {

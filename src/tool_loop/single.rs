@@ -96,8 +96,10 @@ fn offered<'a>(catalog: &'a Catalog, call: &SingleCall) -> Result<&'a Entry, Ref
         let mut withheld = catalog.left_out();
         let reason = match withheld.find(|(_, tool)| tool.tool() == call.tool) {
             Some((_, withheld)) => format!("{}; accept it first", withheld.reason()),
-            None => "the server does not list it, it is not selected, or the project is not granted it"
-                .to_owned(),
+            None => {
+                "the server does not list it, it is not selected, or the project is not granted it"
+                    .to_owned()
+            }
         };
         let message = format!("{:?} is not offered: {reason}", short(&call.tool));
         return Err(Refusal::new(Kind::InvalidMcpOptions, message).at("tool"));

@@ -78,7 +78,10 @@ pub async fn all_quotas_are_taken_or_none(store: impl UsageStore) {
     lease(take(&store, &all).await);
     for _ in 0..3 {
         let taken = take(&store, &all).await;
-        assert!(matches!(taken, Taken::Refused { quota: 2, .. }), "{taken:?}");
+        assert!(
+            matches!(taken, Taken::Refused { quota: 2, .. }),
+            "{taken:?}"
+        );
     }
     assert_eq!(used(&store, &all).await, [1, 1, 1]);
 }
@@ -149,7 +152,10 @@ pub async fn amounts_add_up_and_count_as_used(store: impl UsageStore) {
         Taken::Refused { quota: 0, .. }
     ));
     // More than any number has room for is still no less.
-    store.add(&[(tokens, u64::MAX), (tokens, u64::MAX)]).await.unwrap();
+    store
+        .add(&[(tokens, u64::MAX), (tokens, u64::MAX)])
+        .await
+        .unwrap();
     assert!(used(&store, &day[..1]).await[0] > 1234);
 }
 
@@ -159,8 +165,14 @@ pub async fn a_limit_that_was_changed_counts_as_it_is_now(store: impl UsageStore
     for _ in 0..3 {
         assert_eq!(take(&store, &limit(3)).await, Taken::Granted(None));
     }
-    assert!(matches!(take(&store, &limit(3)).await, Taken::Refused { .. }));
-    assert!(matches!(take(&store, &limit(2)).await, Taken::Refused { .. }));
+    assert!(matches!(
+        take(&store, &limit(3)).await,
+        Taken::Refused { .. }
+    ));
+    assert!(matches!(
+        take(&store, &limit(2)).await,
+        Taken::Refused { .. }
+    ));
     assert_eq!(take(&store, &limit(4)).await, Taken::Granted(None));
 }
 

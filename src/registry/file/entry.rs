@@ -1,4 +1,4 @@
-//! The `[[servers]]`, `[[models]]` and `[[defaults]]` of a text, from TOML to records.
+//! The `[[servers]]`, `[[models]]`, `[[defaults]]` and `[[projects]]` of a text, from TOML to records.
 
 use std::collections::HashSet;
 
@@ -21,14 +21,14 @@ use crate::{
     secret::Doubtful,
 };
 
-/// What a TOML text declares: servers in its order, whose names differ, and aliases and defaults that
-/// agree with each other.
+/// What a TOML text declares: servers in its order, whose names differ, and aliases, defaults and
+/// budgets that agree with each other.
 pub(super) fn declared(text: &str, env: Env<'_>) -> Result<(Vec<Server>, ModelRules), FileError> {
     let document = DeTable::parse(text).map_err(|error| FileError::toml(text, error))?;
     let list = |name| List::of(text, document.get_ref(), name);
     Ok((
         servers(&list("servers")?, env)?,
-        models(&list("models")?, &list("defaults")?)?,
+        models(&list("models")?, &list("defaults")?, &list("projects")?)?,
     ))
 }
 
@@ -95,15 +95,22 @@ fn servers(list: &List<'_>, env: Env<'_>) -> Result<Vec<Server>, FileError> {
     })
 }
 
-fn models(aliases: &List<'_>, defaults: &List<'_>) -> Result<ModelRules, FileError> {
+fn models(
+    aliases: &List<'_>,
+    defaults: &List<'_>,
+    projects: &List<'_>,
+) -> Result<ModelRules, FileError> {
     let read = (
         aliases.read(|entry| members::read_alias(&whole(entry)))?,
         defaults.read(|entry| members::read_default(&whole(entry)))?,
+        projects.read(|entry| members::read_budget(&whole(entry)))?,
     );
-    ModelRules::build(read.0, read.1).map_err(|broken| {
+    let rules = ModelRules::build(read.0, read.1).and_then(|rules| rules.budgeted(read.2));
+    rules.map_err(|broken| {
         let list = match broken.list {
             model_rules::List::Models => aliases,
             model_rules::List::Defaults => defaults,
+            model_rules::List::Projects => projects,
         };
         // Too many of both is seen at the last.
         let at = broken.at.unwrap_or(list.items.len().saturating_sub(1));

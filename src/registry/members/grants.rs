@@ -33,9 +33,14 @@ pub(crate) fn read_grant(at: &Node<'_>) -> Result<ProjectGrant, Fault> {
     let members = at.table(format!("must be {}", at.words().table))?;
     members.allow(GRANT.into_iter().chain(limits()))?;
     let mut grant = ProjectGrant::new(members.require("project")?.text()?);
-    if let Some(tools) = members.get("tools").filter(|at| at.as_text() != Some("all")) {
+    if let Some(tools) = members
+        .get("tools")
+        .filter(|at| at.as_text() != Some("all"))
+    {
         let names = tools.texts("must be \"all\" or a list of names of tools")?;
-        grant = grant.with_tools(names).map_err(|error| tools.refused(error))?;
+        grant = grant
+            .with_tools(names)
+            .map_err(|error| tools.refused(error))?;
     }
     grant = grant.with_limits(read_limits(&members)?);
     let Some(tools) = members.get("tool_limits") else {
@@ -66,7 +71,9 @@ pub(crate) fn read_limits(members: &Members<'_>) -> Result<CallLimits, Fault> {
         let limits = calls.and_then(|calls| limits.with(of, calls).ok());
         limits.ok_or_else(|| at.fault(LIMIT))
     };
-    CallLimit::ALL.into_iter().try_fold(CallLimits::default(), set)
+    CallLimit::ALL
+        .into_iter()
+        .try_fold(CallLimits::default(), set)
 }
 
 /// Writes the limits that are set into a table.

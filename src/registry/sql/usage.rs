@@ -25,9 +25,7 @@ use crate::{
     registry::{
         error::Error,
         future::BoxFuture,
-        usage::{
-            Counts, Quota, QuotaOf, Taken, UsageId, UsageLease, UsageStore, Used, Window,
-        },
+        usage::{Counts, Quota, QuotaOf, Taken, UsageId, UsageLease, UsageStore, Used, Window},
     },
 };
 
@@ -84,10 +82,7 @@ impl UsageStore for SqlRegistry {
         })
     }
 
-    fn used<'a>(
-        &'a self,
-        of: &'a [(UsageId, QuotaOf)],
-    ) -> BoxFuture<'a, Result<Vec<Used>, Error>> {
+    fn used<'a>(&'a self, of: &'a [(UsageId, QuotaOf)]) -> BoxFuture<'a, Result<Vec<Used>, Error>> {
         Box::pin(async move {
             let database = &self.shared.database;
             database.in_time(used(database, of)).await
@@ -341,7 +336,11 @@ async fn remove_ended(database: &Database) -> Result<i64, Error> {
              SELECT lease FROM mcp_usage_leases WHERE ends_at < $1
              ORDER BY ends_at LIMIT $2 {skip_locked})"
     ));
-    let windows = windows.bind(now - KEPT).bind(SWEPT).execute(&mut *tx).await?;
+    let windows = windows
+        .bind(now - KEPT)
+        .bind(SWEPT)
+        .execute(&mut *tx)
+        .await?;
     let leases = leases.bind(now).bind(SWEPT).execute(&mut *tx).await?;
     tx.commit().await?;
     let most = windows.rows_affected().max(leases.rows_affected());

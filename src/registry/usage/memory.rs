@@ -127,10 +127,7 @@ impl UsageStore for MemoryUsage {
         })
     }
 
-    fn used<'a>(
-        &'a self,
-        of: &'a [(UsageId, QuotaOf)],
-    ) -> BoxFuture<'a, Result<Vec<Used>, Error>> {
+    fn used<'a>(&'a self, of: &'a [(UsageId, QuotaOf)]) -> BoxFuture<'a, Result<Vec<Used>, Error>> {
         Box::pin(async move {
             let used = self.now(|counts, now| {
                 let used = of.iter().map(|(id, of)| counts.used(*id, *of, now));

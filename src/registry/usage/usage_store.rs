@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::id::UsageId;
 use crate::{
     random::fill_random,
-    registry::{error::Error, future::BoxFuture},
+    registry::{call_limits::CallLimit, error::Error, future::BoxFuture},
 };
 
 /// Counts what is used of limits and budgets.
@@ -59,10 +59,7 @@ pub trait UsageStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    fn used<'a>(
-        &'a self,
-        of: &'a [(UsageId, QuotaOf)],
-    ) -> BoxFuture<'a, Result<Vec<Used>, Error>>;
+    fn used<'a>(&'a self, of: &'a [(UsageId, QuotaOf)]) -> BoxFuture<'a, Result<Vec<Used>, Error>>;
 }
 
 /// What a quota is of.
@@ -75,6 +72,16 @@ pub enum QuotaOf {
     Day,
     /// What runs at the same time.
     AtOnce,
+}
+
+impl From<CallLimit> for QuotaOf {
+    fn from(limit: CallLimit) -> Self {
+        match limit {
+            CallLimit::PerMinute => Self::Minute,
+            CallLimit::PerDay => Self::Day,
+            CallLimit::AtOnce => Self::AtOnce,
+        }
+    }
 }
 
 /// How much there may be of something. An id is always one of the same kind.
@@ -145,10 +152,7 @@ impl<S: UsageStore + ?Sized> UsageStore for Arc<S> {
         (**self).add(amounts)
     }
 
-    fn used<'a>(
-        &'a self,
-        of: &'a [(UsageId, QuotaOf)],
-    ) -> BoxFuture<'a, Result<Vec<Used>, Error>> {
+    fn used<'a>(&'a self, of: &'a [(UsageId, QuotaOf)]) -> BoxFuture<'a, Result<Vec<Used>, Error>> {
         (**self).used(of)
     }
 }
