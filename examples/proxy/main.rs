@@ -225,6 +225,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let metrics = Metrics::default().with_more(move |text| counted.write(text));
     let is_scraped = side.is_some() || config.metrics_listen.is_some();
     let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
+    mcp = mcp.with_usage(storage.usage.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
         mcp = mcp.with_exchanges(database.exchanges());
@@ -263,6 +264,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_operator_sessions(storage.operator_sessions)
             .with_operators(named.clone())
             .with_overview(storage.overview)
+            .with_usage(storage.usage)
             .with_metrics(metrics);
         let admin = match oidc {
             Some(oidc) => admin.with_oidc(oidc),
@@ -482,7 +484,8 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_on_max_rounds(config.on_max_rounds)
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
-        .with_prices(config.prices.clone())
+        .with_prices(config.prices.models.clone())
+        .with_tool_prices(config.prices.tools.clone())
         .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
         .with_trace_content(config.trace_content)

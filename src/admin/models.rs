@@ -237,7 +237,9 @@ fn replaced(before: &ModelRules, after: &ModelRules) -> Change {
 /// What is wrong with a budget, in the words of its rule.
 fn about_budget(error: &Error) -> Fault {
     let reason = match error {
-        Error::Invalid { reason, .. } => reason.split_once(": ").map_or(&**reason, |(_, rule)| rule),
+        Error::Invalid { reason, .. } => {
+            reason.split_once(": ").map_or(&**reason, |(_, rule)| rule)
+        }
         _ => "cannot be kept",
     };
     Fault::new(Code::InvalidRequest, format!("the budget {reason}"))

@@ -27,7 +27,10 @@ use crate::registry::{
 };
 
 /// `GET /projects/{name}`
-pub(super) async fn read(State(records): State<ProjectRecords>, Path(name): Path<String>) -> Answer {
+pub(super) async fn read(
+    State(records): State<ProjectRecords>,
+    Path(name): Path<String>,
+) -> Answer {
     json(StatusCode::OK, &records.read(&name).await?.view())
 }
 
@@ -38,7 +41,9 @@ pub(super) async fn replace(
     body: Bytes,
 ) -> Answer {
     let tree = tree(&body)?;
-    records.set_budget(&name, Some(entered(&tree, &name)?)).await?;
+    records
+        .set_budget(&name, Some(entered(&tree, &name)?))
+        .await?;
     json(StatusCode::OK, &records.read(&name).await?.view())
 }
 
@@ -52,7 +57,7 @@ pub(super) async fn remove(
 }
 
 /// Reads a budget.
-fn entered(tree: &Tree<'_>, project: &str) -> Result<Budget, Fault> {
+pub(super) fn entered(tree: &Tree<'_>, project: &str) -> Result<Budget, Fault> {
     let read = || {
         let members = Node::new(tree, &Words::JSON).table("must be an object")?;
         members.allow(["tokens_per_day", "cost_per_day"])?;
@@ -184,7 +189,10 @@ impl ProjectRecords {
         let limits = limits.iter().enumerate().map(|(at, (of, calls))| Limit {
             of,
             calls,
-            used: used.as_ref().and_then(|used| used.get(at)).map(|used| used.amount),
+            used: used
+                .as_ref()
+                .and_then(|used| used.get(at))
+                .map(|used| used.amount),
         });
         Ok(limits.collect())
     }
@@ -242,9 +250,9 @@ impl ProjectRecord {
         });
         let servers: Vec<_> = self.servers.iter().map(Granted::view).collect();
         let keys = self.keys.as_ref().map(|keys| {
-            let keys = keys.iter().map(|listed| {
-                json!({"id": listed.key.id.to_string(), "name": listed.key.name})
-            });
+            let keys = keys
+                .iter()
+                .map(|listed| json!({"id": listed.key.id.to_string(), "name": listed.key.name}));
             keys.collect::<Vec<_>>()
         });
         json!({
@@ -259,9 +267,10 @@ impl ProjectRecord {
 
 impl Granted {
     fn view(&self) -> Value {
-        let tool_limits = self.tool_limits.iter().map(|(tool, limits)| {
-            json!({"tool": tool, "limits": views(limits)})
-        });
+        let tool_limits = self
+            .tool_limits
+            .iter()
+            .map(|(tool, limits)| json!({"tool": tool, "limits": views(limits)}));
         json!({
             "name": self.server.name.as_str(),
             "display_name": self.server.display_name(),

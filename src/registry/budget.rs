@@ -59,7 +59,7 @@ impl Budget {
     /// # Errors
     /// [`Error::Invalid`] for what is not above 0, and for less than a billionth.
     pub fn with_cost_per_day(mut self, cost: f64) -> Result<Self, Error> {
-        let nanos = NonZeroU64::new(nanos(cost));
+        let nanos = NonZeroU64::new(nanos(cost)).filter(|_| cost.is_finite());
         self.cost_nanos = Some(nanos.ok_or_else(|| Error::invalid("cost_per_day", COST))?);
         Ok(self)
     }
@@ -103,7 +103,7 @@ mod tests {
     #[test]
     fn a_budget_of_nothing_is_refused() {
         assert!(Budget::new("web").with_tokens_per_day(0).is_err());
-        for cost in [0.0, -1.0, f64::NAN, f64::NEG_INFINITY, 1e-10] {
+        for cost in [0.0, -1.0, f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1e-10] {
             assert!(
                 Budget::new("web").with_cost_per_day(cost).is_err(),
                 "{cost}"

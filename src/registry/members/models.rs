@@ -54,7 +54,10 @@ pub(crate) fn read_budget(at: &Node<'_>) -> Result<Budget, Fault> {
 }
 
 /// Reads what a budget limits; the rest of its table is for the caller to allow.
-pub(crate) fn read_budget_limits(members: &Members<'_>, mut budget: Budget) -> Result<Budget, Fault> {
+pub(crate) fn read_budget_limits(
+    members: &Members<'_>,
+    mut budget: Budget,
+) -> Result<Budget, Fault> {
     if let Some(tokens) = members.get("tokens_per_day") {
         let count = tokens.count().map_err(|_| tokens.fault(TOKENS))?;
         let limited = budget.with_tokens_per_day(count);

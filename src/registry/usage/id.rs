@@ -27,11 +27,6 @@ impl UsageId {
         Self::of("models", [organization, project, what])
     }
 
-    /// The calls that are made with an API key.
-    pub(crate) fn of_key(organization: &str, key: &str, limit: CallLimit) -> Self {
-        Self::of("key", [organization, key, limit.as_str()])
-    }
-
     fn of<'a>(kind: &'a str, parts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hash = Sha256::new();
         for part in [kind].into_iter().chain(parts) {

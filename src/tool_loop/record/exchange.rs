@@ -147,6 +147,11 @@ impl Record {
         self.0.audience.is_some()
     }
 
+    /// Returns `true` if it matters to somebody what the exchange uses.
+    pub(crate) fn counts(&self) -> bool {
+        self.0.gateway().is_some()
+    }
+
     /// Records which tools the model is offered.
     pub(crate) fn offers(&self, catalog: &Arc<Catalog>) {
         let _ = self.0.catalog.set(catalog.clone());
