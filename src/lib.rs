@@ -189,7 +189,7 @@ pub use self::{
     token_auth::TokenAuth,
     tool_price::ToolPrice,
     trace_parent::TraceParent,
-    whose::CallerId,
+    whose::{CallerId, CallerLimits},
 };
 #[cfg(feature = "admin")]
 pub use self::{explain::Explainer, tool_caller::ToolCaller};

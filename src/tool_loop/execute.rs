@@ -347,7 +347,8 @@ impl Batch<'_> {
         time: Duration,
     ) -> Result<Option<Slot>, CallFault> {
         let what = (server, &*entry.offer().tool);
-        let taken = quotas::take(self.gateway, self.project, what, time).await;
+        let whose = (self.project, self.caller);
+        let taken = quotas::take(self.gateway, whose, what, time).await;
         taken.map_err(|not_taken| match not_taken {
             NotTaken::Reached(reached) => CallFault {
                 limit: Some(reached.note()),

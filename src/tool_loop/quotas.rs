@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::gateway::Gateway;
 use crate::{
+    caller::Caller,
     project::Project,
     registry::{
-        self, CallLimit, CallLimits, ProjectGrant, Server,
+        self, CallLimit, CallLimits, Server,
         usage::{Quota, Taken, UsageId, UsageLease, UsageStore},
     },
 };
@@ -33,9 +34,19 @@ pub(crate) enum NotTaken {
 pub(crate) struct Reached {
     of: CallLimit,
     limit: u64,
-    /// Whether it is of one tool; otherwise of all of a server's.
-    is_of_tool: bool,
+    whose: Scope,
     retry_after: Option<Duration>,
+}
+
+/// The calls that a limit counts.
+#[derive(Clone, Copy, Debug)]
+enum Scope {
+    /// The project's calls to one tool.
+    Tool,
+    /// The project's calls to all tools of a server.
+    Server,
+    /// The caller's calls.
+    Caller,
 }
 
 /// The same for the receipt.
@@ -47,10 +58,10 @@ pub(crate) struct LimitNote {
     retry_after_s: Option<u64>,
 }
 
-/// A limit of a project: what it is of, and whether that is one tool.
-type Limit = (CallLimit, bool);
+/// A limit: what it is of, and which calls it counts.
+type Limit = (CallLimit, Scope);
 
-/// Takes a call of `project` to `tool` of `server`, which may take so long.
+/// Takes a call of `project` and `caller` to `tool` of `server`, which may take so long.
 ///
 /// Where nothing is limited no store is asked.
 ///
@@ -58,17 +69,29 @@ type Limit = (CallLimit, bool);
 /// A limit is reached, or nobody can tell.
 pub(crate) async fn take(
     gateway: &Gateway,
-    project: &Project,
+    (project, caller): (&Project, &Caller),
     (server, tool): (&Server, &str),
     time: Duration,
 ) -> Result<Option<Slot>, NotTaken> {
-    let Some(grant) = server.grants.of(project.name()) else {
-        return Ok(None);
-    };
-    let (limits, quotas): (Vec<Limit>, Vec<Quota>) = quotas(project, (server, grant), tool).unzip();
-    if quotas.is_empty() {
+    let whose = (project.organization(), project.name());
+    let mut quotas = Quotas::default();
+    if let Some(grant) = server.grants.of(project.name()) {
+        if let Some(limits) = grant.tool_limits().get(tool) {
+            let id = |of| UsageId::of_calls(whose, &server.id, Some(tool), of);
+            quotas.add(Scope::Tool, *limits, id);
+        }
+        let id = |of| UsageId::of_calls(whose, &server.id, None, of);
+        quotas.add(Scope::Server, grant.limits(), id);
+    }
+    if let Some((id, limits)) = caller.limited() {
+        quotas.add(Scope::Caller, limits, |of| {
+            UsageId::of_caller(whose, id, of)
+        });
+    }
+    if quotas.0.is_empty() {
         return Ok(None);
     }
+    let (limits, quotas): (Vec<Limit>, Vec<Quota>) = quotas.0.into_iter().unzip();
     let taken = gateway.usage.take(&quotas, time + SLACK).await;
     match taken.map_err(NotTaken::Unknown)? {
         Taken::Granted(lease) => Ok(Some(Slot {
@@ -78,37 +101,33 @@ pub(crate) async fn take(
         Taken::Refused { quota, retry_after } => {
             let reached = limits.get(quota).zip(quotas.get(quota));
             let unknown = || NotTaken::Unknown(registry::Error::unavailable("another limit"));
-            let (&(of, is_of_tool), quota) = reached.ok_or_else(unknown)?;
+            let (&(of, whose), quota) = reached.ok_or_else(unknown)?;
             Err(NotTaken::Reached(Reached {
                 of,
                 limit: quota.limit,
-                is_of_tool,
+                whose,
                 retry_after,
             }))
         }
     }
 }
 
-/// The quotas of a call: of its tool, and of all of the server's.
-fn quotas(
-    project: &Project,
-    (server, grant): (&Server, &ProjectGrant),
-    tool: &str,
-) -> impl Iterator<Item = (Limit, Quota)> {
-    let of_tool = grant.tool_limits().get(tool).copied().unwrap_or_default();
-    let all = [(of_tool, Some(tool)), (grant.limits(), None)];
-    all.into_iter().flat_map(move |(limits, tool)| {
-        let limits: Vec<_> = CallLimits::iter(&limits).collect();
-        limits.into_iter().map(move |(of, limit)| {
-            let whose = (project.organization(), project.name());
+/// The quotas of a call, the narrowest first: that is the one to be told of.
+#[derive(Default)]
+struct Quotas(Vec<(Limit, Quota)>);
+
+impl Quotas {
+    fn add(&mut self, whose: Scope, limits: CallLimits, id: impl Fn(CallLimit) -> UsageId) {
+        let quotas = limits.iter().map(|(of, limit)| {
             let quota = Quota {
-                id: UsageId::of_calls(whose, &server.id, tool, of),
+                id: id(of),
                 of: of.into(),
                 limit: limit.into(),
             };
-            ((of, tool.is_some()), quota)
-        })
-    })
+            ((of, whose), quota)
+        });
+        self.0.extend(quotas);
+    }
 }
 
 impl Slot {
@@ -162,9 +181,10 @@ impl fmt::Display for Reached {
             CallLimit::PerDay => " a day",
             CallLimit::AtOnce => " at once",
         };
-        let (limited, it) = match self.is_of_tool {
-            true => ("this tool", "it"),
-            false => ("the tools of this server", "they"),
+        let (limited, it) = match self.whose {
+            Scope::Tool => ("this tool", "it"),
+            Scope::Server => ("the tools of this server", "they"),
+            Scope::Caller => ("all tools", "they"),
         };
         write!(
             f,
@@ -186,7 +206,7 @@ mod tests {
         let mut reached = Reached {
             of: CallLimit::PerMinute,
             limit: 10,
-            is_of_tool: true,
+            whose: Scope::Tool,
             retry_after: Some(Duration::from_millis(41_001)),
         };
         assert_eq!(
@@ -195,7 +215,7 @@ mod tests {
         );
         let note = serde_json::to_string(&reached.note()).unwrap();
         assert_eq!(note, r#"{"of":"calls_per_minute","retry_after_s":42}"#);
-        (reached.of, reached.limit, reached.is_of_tool) = (CallLimit::AtOnce, 1, false);
+        (reached.of, reached.limit, reached.whose) = (CallLimit::AtOnce, 1, Scope::Server);
         reached.retry_after = None;
         assert_eq!(
             reached.to_string(),

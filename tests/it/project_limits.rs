@@ -10,7 +10,7 @@ use std::{
 
 use futures_util::FutureExt;
 use mcp_layer::{
-    McpLayer,
+    CallerId, CallerLimits, McpLayer,
     registry::{
         BoxFuture, CallLimit, CallLimits, Error, MemoryRegistry, ProjectGrant, SqlRegistry,
         conformance,
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use super::support::{
     admin::Operator,
     directory::Directory,
-    gateway::{Gateway, auto, connections_builder},
+    gateway::{Gateway, auto, chat, connections_builder},
     model::{Answer, calls, says},
     replicas::limited_calls,
     sql::open,
@@ -119,6 +119,31 @@ async fn a_call_counts_for_its_tool_and_for_its_server_or_for_neither() {
     }
     let told = &results(&gateway)[0];
     assert!(told.contains("the limit of 2 calls a day"), "{told}");
+}
+
+/// Whatever their project may, and however many servers they call.
+#[tokio::test]
+async fn callers_have_limits_of_their_own() {
+    let gateway = Gateway::new([]).await;
+    let of_key = CallerLimits(limits(CallLimit::PerDay, 2));
+    for (caller, ran, is_limited) in [
+        ("key-1", 2, true),
+        ("key-1", 2, true),
+        ("key-2", 4, true),
+        ("", 7, false),
+    ] {
+        gateway.model.add(echoes(3));
+        let mut request = chat(auto(json!({})).to_string());
+        request.extensions_mut().insert(of_key);
+        if !caller.is_empty() {
+            request.extensions_mut().insert(CallerId::new(caller));
+        }
+        gateway.request(request).await;
+        assert_eq!(gateway.server.calls(), ran, "{caller}");
+        let told = "Error: not run: the limit of 2 calls a day for all tools is reached";
+        let limited = results(&gateway).iter().any(|text| text.starts_with(told));
+        assert_eq!(limited, is_limited, "{caller}");
+    }
 }
 
 #[tokio::test]

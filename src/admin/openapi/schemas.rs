@@ -590,6 +590,7 @@ fn api_keys() -> Value {
             "type": ["string", "null"], "format": "date-time",
             "description": "To the minute; not known of keys that are declared in a file.",
         },
+        "limits": reference("KeyLimits"),
     });
     let mut made = key.clone();
     made["key"] = json!({
@@ -607,7 +608,12 @@ fn api_keys() -> Value {
                 "type": ["string", "null"], "format": "date-time", "default": null,
                 "description": "When it stops to open anything; null for never.",
             },
+            "limits": {
+                "description": "The most calls of tools that requests with it may make.",
+                "anyOf": [reference("KeyLimits"), {"type": "null"}],
+            },
         })),
+        "KeyLimits": granted(&[], json!({})),
     })
 }
 

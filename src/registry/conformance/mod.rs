@@ -90,7 +90,7 @@ fn assert_same(found: &Server, meant: &Server) {
             server.transport,
             projects,
             (server.share_session, server.trace_context),
-            server.instructions,
+            (server.instructions, server.grants.clone()),
             (server.call, server.call_max),
             server.enabled,
         )

@@ -50,7 +50,7 @@ pub(crate) use self::{
     about::{About, Given, Kind},
     auth::{HEADER, HEADER_VALUE, HEADERS, OAUTH2, PASSTHROUGH, method, write as write_auth},
     faults::Faults,
-    grants::read_grant,
+    grants::{read_grant, read_limits, write_limits},
     member::Member,
     models::{
         read_alias, read_budget, read_budget_limits, read_default, read_rules, write_budget,

@@ -19,3 +19,8 @@ CREATE TABLE mcp_usage_leases (
 );
 CREATE INDEX mcp_usage_leases_usage_id ON mcp_usage_leases (usage_id, ends_at);
 CREATE INDEX mcp_usage_leases_ends_at ON mcp_usage_leases (ends_at);
+
+-- The limits of callers' API keys, each NULL for none.
+ALTER TABLE mcp_api_keys ADD COLUMN calls_per_minute BIGINT;
+ALTER TABLE mcp_api_keys ADD COLUMN calls_per_day BIGINT;
+ALTER TABLE mcp_api_keys ADD COLUMN calls_at_once BIGINT;

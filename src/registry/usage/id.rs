@@ -27,6 +27,15 @@ impl UsageId {
         Self::of("models", [organization, project, what])
     }
 
+    /// The calls of a caller, by the id that the program around the layer gives it.
+    pub(crate) fn of_caller(
+        (organization, project): (&str, &str),
+        caller: &str,
+        limit: CallLimit,
+    ) -> Self {
+        Self::of("caller", [organization, project, caller, limit.as_str()])
+    }
+
     fn of<'a>(kind: &'a str, parts: impl IntoIterator<Item = &'a str>) -> Self {
         let mut hash = Sha256::new();
         for part in [kind].into_iter().chain(parts) {

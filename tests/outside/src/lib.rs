@@ -11,6 +11,7 @@ mod operators;
 mod overview;
 mod servers;
 mod traces;
+mod usage;
 
 pub use self::{
     api_keys::Keys,
@@ -21,4 +22,5 @@ pub use self::{
     overview::Overview,
     servers::Servers,
     traces::Traces,
+    usage::Usage,
 };
