@@ -117,6 +117,9 @@ async fn a_grant_is_saved_changed_and_removed() {
         ("scope", "only"),
         ("project", "web"),
         ("auth", "none"),
+        ("transport", "streamable_http"),
+        ("on_change", "allow"),
+        ("new_tools", "allow"),
         ("enabled", "1"),
     ];
     pages.post("/servers/s", &fields).await.place();

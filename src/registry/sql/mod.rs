@@ -56,6 +56,8 @@ mod trace_record;
 mod traces;
 mod upkeep;
 mod usage;
+mod usage_queue;
+mod usage_rows;
 mod version;
 
 pub use self::{

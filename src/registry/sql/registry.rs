@@ -28,7 +28,7 @@ use super::{
     observe::{self, QueuedObservation},
     schema,
     trace_queue::Queue,
-    usage::{self, Take},
+    usage_queue::{self, Take},
 };
 use crate::secret::KeyRing;
 
@@ -182,7 +182,7 @@ impl SqlRegistry {
         let follower = follow::follow(database.clone(), kept, wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
-        let (taking, takes) = mpsc::channel(usage::QUEUE);
+        let (taking, takes) = mpsc::channel(usage_queue::QUEUE);
         let ring: Ring = Arc::new(ArcSwap::from_pointee(ring));
         let (traces, recorder) = Queue::new(database.clone(), ring.clone());
         // It outlives the registry, since it first writes what waits.
@@ -191,8 +191,8 @@ impl SqlRegistry {
             tokio::spawn(follower).abort_handle(),
             tokio::spawn(writer).abort_handle(),
             tokio::spawn(room::sweep(database.clone())).abort_handle(),
-            tokio::spawn(usage::serve(database.clone(), takes)).abort_handle(),
-            tokio::spawn(usage::sweep(database.clone())).abort_handle(),
+            tokio::spawn(usage_queue::serve(database.clone(), takes)).abort_handle(),
+            tokio::spawn(usage_queue::sweep(database.clone())).abort_handle(),
         ];
         tasks.extend(listener.map(|listener| tokio::spawn(listener).abort_handle()));
         Ok(Self {

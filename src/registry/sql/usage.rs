@@ -1,52 +1,21 @@
-//! What is used of limits and budgets. Whoever counts holds the rows of what is counted, so that of
-//! all replicas one counts at a time.
-//!
-//! Takes wait in a queue, and all that wait are one transaction: a thousand calls at once cost little
-//! more than one.
+//! What is used of limits and budgets.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    time::Duration,
-};
+use std::time::Duration;
 
-use sqlx::{Any, AnyConnection, Row, Transaction, any::AnyRow};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::sleep,
-};
+use tokio::sync::oneshot;
 
 use super::{
-    database::{Database, sql, sql_with},
+    database::{Database, sql_with},
     registry::SqlRegistry,
     time::shared_now,
+    usage_queue::{Take, give_back},
+    usage_rows::{leases, list, locked, window, write},
 };
-use crate::{
-    hex::{hex, unhex},
-    registry::{
-        error::Error,
-        future::BoxFuture,
-        usage::{Counts, Quota, QuotaOf, Taken, UsageId, UsageLease, UsageStore, Used, Window},
-    },
+use crate::registry::{
+    error::Error,
+    future::BoxFuture,
+    usage::{Counts, Quota, QuotaOf, Taken, UsageId, UsageLease, UsageStore, Used},
 };
-
-/// The most takes of one transaction, which others wait for; and those that wait in the queue.
-const BATCH: usize = 256;
-pub(super) const QUEUE: usize = 4 * BATCH;
-
-/// The pause between two sweeps, and the most rows that a transaction of one removes.
-const SWEEP: Duration = Duration::from_secs(10 * 60);
-const SWEPT: i64 = 500;
-/// The time after which an ended window is of no use: the next day begins where the last one ended.
-const KEPT: i64 = 2 * 24 * 60 * 60 * 1000;
-
-type Tx = Transaction<'static, Any>;
-
-/// A take that waits for its turn.
-pub(super) struct Take {
-    quotas: Vec<Quota>,
-    lease: Duration,
-    reply: oneshot::Sender<Result<Taken, Error>>,
-}
 
 impl UsageStore for SqlRegistry {
     fn take<'a>(
@@ -94,65 +63,6 @@ fn closed() -> Error {
     Error::unavailable("the database is closed")
 }
 
-/// Answers takes, for as long as anybody can send one.
-pub(super) async fn serve(database: Database, mut takes: mpsc::Receiver<Take>) {
-    let mut batch = Vec::with_capacity(BATCH);
-    while takes.recv_many(&mut batch, BATCH).await > 0 {
-        batch.retain(|take: &Take| !take.reply.is_closed());
-        if batch.is_empty() {
-            continue;
-        }
-        match database.in_time(take_all(&database, &batch)).await {
-            Ok(taken) => {
-                for (take, taken) in batch.drain(..).zip(taken) {
-                    // Whoever has gone meanwhile runs nothing.
-                    if let Err(Ok(Taken::Granted(Some(lease)))) = take.reply.send(Ok(taken)) {
-                        let given = database.in_time(give_back(&database, lease)).await;
-                        given.unwrap_or_else(|error| tracing::debug!(%error, "a lease stays"));
-                    }
-                }
-            }
-            Err(error) => {
-                let source = std::error::Error::source(&error);
-                let reason = source.map_or_else(|| error.to_string(), ToString::to_string);
-                for take in batch.drain(..) {
-                    let _ = take.reply.send(Err(Error::unavailable(&*reason)));
-                }
-            }
-        }
-    }
-}
-
-async fn take_all(database: &Database, takes: &[Take]) -> Result<Vec<Taken>, Error> {
-    let quotas = takes.iter().flat_map(|take| &take.quotas);
-    let wanted: Vec<_> = quotas.map(|quota| (quota.id, quota.of)).collect();
-    let mut tx = database.begin().await?;
-    let windows = locked(&mut tx, database, wanted.iter().map(|(id, _)| *id)).await?;
-    // As of now, when nobody else counts: what was counted before is older.
-    let now = shared_now(&mut tx, database).await?;
-    let leases = leases(&mut tx, database, &wanted, now).await?;
-    let known = leases.values().flatten().map(|(lease, _)| *lease);
-    let known: HashSet<UsageLease> = known.collect();
-    let mut counts = Counts {
-        windows: windows.clone(),
-        leases,
-    };
-    let take = |take: &Take| counts.take(&take.quotas, take.lease, now);
-    let taken = takes.iter().map(take).collect();
-    for (id, leases) in &counts.leases {
-        let new = leases.iter().filter(|(lease, _)| !known.contains(lease));
-        for (lease, ends_at) in new {
-            insert_lease(&mut tx, *id, *lease, *ends_at).await?;
-            // The row is what others wait for, so it stays while any of them runs.
-            let window = counts.windows.entry(*id).or_default();
-            window.ends_at = window.ends_at.max(*ends_at);
-        }
-    }
-    write(&mut tx, &windows, &counts.windows).await?;
-    tx.commit().await?;
-    Ok(taken)
-}
-
 async fn add(database: &Database, amounts: &[(UsageId, u64)]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
     let windows = locked(&mut tx, database, amounts.iter().map(|(id, _)| *id)).await?;
@@ -189,170 +99,20 @@ async fn used(database: &Database, of: &[(UsageId, QuotaOf)]) -> Result<Vec<Used
     Ok(used.collect())
 }
 
-async fn give_back(database: &Database, lease: UsageLease) -> Result<(), Error> {
-    let mut tx = database.begin().await?;
-    sql("DELETE FROM mcp_usage_leases WHERE lease = $1")
-        .bind(hex(&lease.0))
-        .execute(&mut *tx)
-        .await?;
-    tx.commit().await?;
-    Ok(())
-}
-
-/// Holds the rows of these ids until the transaction ends; makes those that are not there. Always in
-/// the same order, so that two who do this do not wait for each other.
-async fn locked(
-    tx: &mut Tx,
-    database: &Database,
-    ids: impl IntoIterator<Item = UsageId>,
-) -> Result<HashMap<UsageId, Window>, Error> {
-    let texts = database.dialect.texts;
-    let rows = sql_with(format!(
-        "INSERT INTO mcp_usage (id, ends_at, used)
-             SELECT value, CAST($1 AS BIGINT), 0 FROM {texts} WHERE true ORDER BY value
-         ON CONFLICT (id) DO UPDATE SET used = mcp_usage.used
-         RETURNING id, ends_at, used"
-    ))
-    .bind(0_i64)
-    .bind(list(ids)?)
-    .fetch_all(&mut **tx)
-    .await?;
-    rows.iter().map(window).collect()
-}
-
-fn window(row: &AnyRow) -> Result<(UsageId, Window), Error> {
-    let (ends_at, used) = (row.try_get(1)?, row.try_get(2)?);
-    Ok((id(row.try_get(0)?)?, Window { ends_at, used }))
-}
-
-/// The leases of those ids that are of what runs at the same time, as far as they have not ended.
-async fn leases(
-    connection: &mut AnyConnection,
-    database: &Database,
-    of: &[(UsageId, QuotaOf)],
-    now: i64,
-) -> Result<HashMap<UsageId, Vec<(UsageLease, i64)>>, Error> {
-    let mut leases: HashMap<_, Vec<_>> = HashMap::new();
-    let at_once = of.iter().filter(|(_, of)| *of == QuotaOf::AtOnce);
-    let at_once: Vec<_> = at_once.map(|(id, _)| *id).collect();
-    if at_once.is_empty() {
-        return Ok(leases);
-    }
-    let texts = database.dialect.texts;
-    let rows = sql_with(format!(
-        "SELECT usage_id, lease, ends_at FROM mcp_usage_leases
-         WHERE ends_at > $1 AND usage_id IN (SELECT value FROM {texts})"
-    ))
-    .bind(now)
-    .bind(list(at_once)?)
-    .fetch_all(connection)
-    .await?;
-    for row in &rows {
-        let lease = unhex(row.try_get(1)?).map(UsageLease).ok_or_else(broken)?;
-        let of_id = leases.entry(id(row.try_get(0)?)?).or_default();
-        of_id.push((lease, row.try_get(2)?));
-    }
-    Ok(leases)
-}
-
-async fn insert_lease(
-    tx: &mut Tx,
-    id: UsageId,
-    lease: UsageLease,
-    ends_at: i64,
-) -> Result<(), Error> {
-    sql("INSERT INTO mcp_usage_leases (lease, usage_id, ends_at) VALUES ($1, $2, $3)")
-        .bind(hex(&lease.0))
-        .bind(hex(&id.0))
-        .bind(ends_at)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
-}
-
-/// Writes the windows that are not as they were before.
-async fn write(
-    tx: &mut Tx,
-    before: &HashMap<UsageId, Window>,
-    windows: &HashMap<UsageId, Window>,
-) -> Result<(), Error> {
-    for (id, window) in windows {
-        if before.get(id) == Some(window) {
-            continue;
-        }
-        sql("UPDATE mcp_usage SET ends_at = $2, used = $3 WHERE id = $1")
-            .bind(hex(&id.0))
-            .bind(window.ends_at)
-            .bind(window.used)
-            .execute(&mut **tx)
-            .await?;
-    }
-    Ok(())
-}
-
-/// Ids as a JSON list, each once and in order, for `Dialect::texts`.
-fn list(ids: impl IntoIterator<Item = UsageId>) -> Result<String, Error> {
-    let ids: BTreeSet<String> = ids.into_iter().map(|id| hex(&id.0)).collect();
-    serde_json::to_string(&ids).map_err(Error::unavailable)
-}
-
-fn id(text: &str) -> Result<UsageId, Error> {
-    unhex(text).map(UsageId).ok_or_else(broken)
-}
-
-fn broken() -> Error {
-    Error::unavailable("a stored count cannot be read")
-}
-
-/// Removes what does not count any more, for as long as it is polled.
-pub(super) async fn sweep(database: Database) {
-    loop {
-        sleep(SWEEP).await;
-        loop {
-            match database.in_time(remove_ended(&database)).await {
-                Ok(SWEPT..) => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::debug!(%error, "counts that have ended stay for now");
-                    break;
-                }
-            }
-        }
-    }
-}
-
-/// Removes some windows and leases that have ended; returns how many, of those of which there were
-/// more.
-async fn remove_ended(database: &Database) -> Result<i64, Error> {
-    let skip_locked = database.dialect.skip_locked;
-    let mut tx = database.begin().await?;
-    let now = shared_now(&mut tx, database).await?;
-    let windows = sql_with(format!(
-        "DELETE FROM mcp_usage WHERE id IN (
-             SELECT id FROM mcp_usage WHERE ends_at < $1 ORDER BY ends_at LIMIT $2 {skip_locked})"
-    ));
-    let leases = sql_with(format!(
-        "DELETE FROM mcp_usage_leases WHERE lease IN (
-             SELECT lease FROM mcp_usage_leases WHERE ends_at < $1
-             ORDER BY ends_at LIMIT $2 {skip_locked})"
-    ));
-    let windows = windows
-        .bind(now - KEPT)
-        .bind(SWEPT)
-        .execute(&mut *tx)
-        .await?;
-    let leases = leases.bind(now).bind(SWEPT).execute(&mut *tx).await?;
-    tx.commit().await?;
-    let most = windows.rows_affected().max(leases.rows_affected());
-    Ok(i64::try_from(most).unwrap_or(i64::MAX))
-}
-
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use std::{env::temp_dir, fs, process};
 
-    use super::*;
-    use crate::secret::KeyRing;
+    use sqlx::Row;
+
+    use super::{
+        super::{
+            database::sql,
+            usage_queue::{KEPT, remove_ended},
+        },
+        *,
+    };
+    use crate::{hex::hex, secret::KeyRing};
 
     const MINUTE: i64 = 60 * 1000;
 
