@@ -12,9 +12,10 @@ use crate::{
     name::ServerName,
     project::Project,
     subject_token::SubjectToken,
+    registry::CallLimits,
     trace::TraceId,
     trace_parent::TraceParent,
-    whose::{CallerId, Whose},
+    whose::{CallerId, CallerLimits, Whose},
 };
 
 /// The prefix of the layer's own headers.
@@ -36,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) recorded_as: Option<TraceId>,
     /// The key or person that the proxy's authentication found.
     id: Option<CallerId>,
+    /// The most calls of tools that it may make.
+    limits: CallerLimits,
     /// A hash of all else that tells people apart who share a key. It has no key, so it is never
     /// kept or shown.
     person: Digest,
@@ -81,6 +84,7 @@ impl Caller {
             trace: TraceParent::of(&parts.headers),
             recorded_as: recorded_as(parts),
             id: id.cloned(),
+            limits: parts.extensions.get().copied().unwrap_or_default(),
             person,
         }
     }
@@ -96,6 +100,13 @@ impl Caller {
             recorded_as: Some(recorded_as),
             ..Self::default()
         }
+    }
+
+    /// Who is to be counted, and what they may; `None` where nothing is limited.
+    pub(crate) fn limited(&self) -> Option<(&str, CallLimits)> {
+        let CallerLimits(limits) = self.limits;
+        let id = self.id.as_ref().filter(|_| !limits.is_empty())?;
+        Some((id.as_str(), limits))
     }
 
     /// The hash of the caller with this key, the same in all processes that have it.

@@ -15,13 +15,15 @@ use crate::{
     outbound::{EgressRules, Outbound},
     price::Price,
     registry::{
-        self, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
+        self, Budget, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
         ModelRules, ServerRegistry,
+        usage::{MemoryUsage, UsageStore},
     },
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
     tool_loop::{Detached, Gateway, Remembered, Running},
+    tool_price::ToolPrice,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -100,6 +102,7 @@ pub struct McpLayer {
     /// Shared likewise.
     detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
+    usage: Arc<dyn UsageStore>,
     models: Arc<dyn ModelRegistry>,
     media_models: Arc<dyn MediaModels>,
     guards: Guards,
@@ -128,6 +131,7 @@ impl McpLayer {
             running: Arc::default(),
             detached: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
+            usage: Arc::new(MemoryUsage::default()),
             models: Arc::new(Fixed(Arc::default())),
             rules: Arc::default(),
             media_models: Arc::new(MediaPatterns::default()),
@@ -229,6 +233,19 @@ impl McpLayer {
         self
     }
 
+    /// Replaces the store that counts what projects use of their limits and budgets; by default a
+    /// [`MemoryUsage`], which the services of this layer share.
+    ///
+    /// Limits are in [`Server::grants`](registry::Server::grants), budgets in
+    /// [`ModelRules`]. Where there are none, no store is asked. Replicas need one that they share, such
+    /// as `SqlRegistry`, or each grants as much. While it fails, calls with a limit do not run, and
+    /// requests of projects with a budget get `500 mcp_registry_error`.
+    #[must_use]
+    pub fn with_usage(mut self, usage: impl UsageStore) -> Self {
+        self.usage = Arc::new(usage);
+        self
+    }
+
     /// Replaces the aliases of models and the default servers; by default there are none. Registries
     /// have those that an operator changes: `FileRegistry`, `SqlRegistry` and `Overlay` are some.
     ///
@@ -263,7 +280,8 @@ impl McpLayer {
         aliases: impl IntoIterator<Item = ModelAlias>,
     ) -> Result<Self, registry::Error> {
         let defaults = self.rules.defaults().to_vec();
-        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+        let budgets = Vec::from_iter(self.rules.budgets().cloned());
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?.with_budgets(budgets)?))
     }
 
     /// Replaces the default servers, of all organizations: those that requests of a project get which
@@ -277,7 +295,24 @@ impl McpLayer {
         defaults: impl IntoIterator<Item = DefaultServers>,
     ) -> Result<Self, registry::Error> {
         let aliases = self.rules.aliases().to_vec();
-        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+        let budgets = Vec::from_iter(self.rules.budgets().cloned());
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?.with_budgets(budgets)?))
+    }
+
+    /// Replaces what projects may use of their models in a day, in all organizations; by default as much
+    /// as they like. What [`with_models`](Self::with_models) set before counts no more.
+    ///
+    /// It concerns requests that opt in: the layer does not see what others use. One of a project that
+    /// has nothing left gets `429 mcp_budget_exceeded` before any model is asked.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](registry::Error::Invalid) where they break a rule of [`ModelRules`].
+    pub fn with_budgets(
+        self,
+        budgets: impl IntoIterator<Item = Budget>,
+    ) -> Result<Self, registry::Error> {
+        let rules = ModelRules::clone(&self.rules).with_budgets(budgets)?;
+        Ok(self.with_rules(rules))
     }
 
     fn with_rules(mut self, rules: ModelRules) -> Self {
@@ -368,6 +403,17 @@ impl McpLayer {
     #[must_use]
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
         self.settings.prices = prices.into_iter().collect();
+        self
+    }
+
+    /// Replaces the prices of tools' calls, which are added to `usage.cost` where the cost of each of
+    /// the model's turns is known; by default there are none.
+    ///
+    /// The first price whose pattern matches a tool's offered name counts. Receipts say what a call has
+    /// cost.
+    #[must_use]
+    pub fn with_tool_prices(mut self, prices: impl IntoIterator<Item = ToolPrice>) -> Self {
+        self.settings.tool_prices = prices.into_iter().collect();
         self
     }
 
@@ -472,6 +518,7 @@ impl McpLayer {
             running: Arc::clone(&self.running),
             detached: Arc::clone(&self.detached),
             exchanges: self.exchanges.clone(),
+            usage: Arc::clone(&self.usage),
             models: Arc::clone(&self.models),
             media_models: Arc::clone(&self.media_models),
             guards: self.guards.clone(),

@@ -137,6 +137,7 @@ mod media_models;
 mod pattern;
 mod price;
 pub mod registry;
+mod tool_price;
 
 mod inactive;
 mod left_out;
@@ -204,8 +205,9 @@ pub use self::{
     subject_token::{InvalidSubjectToken, SubjectToken},
     subject_token_type::SubjectTokenType,
     token_auth::TokenAuth,
+    tool_price::ToolPrice,
     trace_parent::TraceParent,
-    whose::CallerId,
+    whose::{CallerId, CallerLimits},
 };
 #[cfg(feature = "admin")]
 pub use self::{explain::Explainer, tool_caller::ToolCaller};

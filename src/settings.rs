@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::{
     price::Price,
     schema_dialect::SchemaDialect,
+    tool_price::ToolPrice,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -176,6 +177,7 @@ pub(crate) struct Settings {
     /// Calls that may change something run one after the other.
     pub(crate) serial_writes: bool,
     pub(crate) prices: Vec<Price>,
+    pub(crate) tool_prices: Vec<ToolPrice>,
     pub(crate) tracing: Tracing,
 }
 
@@ -232,6 +234,7 @@ impl Default for Settings {
             header_opt_in: false,
             serial_writes: false,
             prices: Vec::new(),
+            tool_prices: Vec::new(),
             tracing: Tracing::default(),
         }
     }
@@ -262,6 +265,12 @@ impl Settings {
             usage.insert("cost".into(), cost.into());
         }
         cost.is_some()
+    }
+
+    /// The cost of a call of the tool that is offered as `name`; `None` if it has no price.
+    pub(crate) fn call_cost(&self, name: &str) -> Option<f64> {
+        let price = self.tool_prices.iter().find(|price| price.is_for(name));
+        price.map(ToolPrice::per_call)
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, Project, SubjectToken,
+    CallerId, CallerLimits, Project, SubjectToken,
     admin::{ClientAddress, Throttle},
+    registry::CallLimits,
 };
 
 use crate::{
@@ -25,6 +26,8 @@ pub struct Caller {
     pub id: Option<CallerId>,
     /// Whose user it is, where callers say so.
     pub subject: Option<SubjectToken>,
+    /// The limits of its key.
+    pub limits: CallLimits,
 }
 
 impl Caller {
@@ -34,6 +37,7 @@ impl Caller {
         extensions.insert(self.project);
         if let Some(id) = self.id {
             extensions.insert(id);
+            extensions.insert(CallerLimits(self.limits));
         }
         if let Some(subject) = self.subject {
             extensions.insert(subject);
@@ -72,12 +76,14 @@ impl Door {
         let caller = match self.keys.find(sent, SystemTime::now()) {
             Found::Unneeded => {
                 return Ok(Caller {
+                    limits: CallLimits::default(),
                     project: Project::default(),
                     id: None,
                     subject,
                 });
             }
-            Found::Key(project, caller) => Caller {
+            Found::Key(project, caller, limits) => Caller {
+                limits,
                 project,
                 id: Some(caller),
                 subject,

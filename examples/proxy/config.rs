@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    OnMaxRounds, OwnTools, Price, SchemaDialect, Streaming,
+    OnMaxRounds, OwnTools, SchemaDialect, Streaming,
     registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
@@ -28,7 +28,7 @@ use crate::{
     browser::{Hosts, Origins},
     client, declared_keys,
     environment::{Environment, Source},
-    file::File,
+    file::{File, Prices},
     follow_keys::FollowKeys,
     guards::{self, Guard},
     limits::Limits,
@@ -51,7 +51,8 @@ use crate::{
 #[derive(Clone, Parser)]
 #[command(version)]
 pub struct Flags {
-    /// Configuration file (TOML); changes of its [[servers]], [[models]] and [[defaults]] take effect
+    /// Configuration file (TOML); changes of its [[servers]], [[models]], [[defaults]] and
+    /// [[projects]] take effect
     /// while the proxy runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -297,7 +298,7 @@ pub struct Config {
     pub trace_content: bool,
     pub log_format: LogFormat,
     pub limits: Limits,
-    pub prices: Vec<Price>,
+    pub prices: Prices,
     /// The models that take images and recordings, besides the known ones.
     pub vision: Vec<Vision>,
     /// What sees calls and results, in its order.
@@ -578,9 +579,7 @@ impl Config {
             },
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
-            prices: (file.prices.into_iter().enumerate())
-                .map(|(index, price)| price.price(index))
-                .collect::<Result<_, _>>()?,
+            prices: Prices::read(file.prices)?,
             vision: file.vision,
             guards: guards::read(file.guards)?,
             check: flags.check,

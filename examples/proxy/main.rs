@@ -231,7 +231,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let is_scraped = side.is_some() || config.metrics_listen.is_some();
     let mut mcp = layer(&config, registry.clone(), connections.clone())
         .with_models(models.clone())
-        .with_guards(guards.clone());
+        .with_guards(guards.clone())
+        .with_usage(storage.usage.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
         mcp = mcp.with_exchanges(database.exchanges());
@@ -270,6 +271,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_operator_sessions(storage.operator_sessions)
             .with_operators(named.clone())
             .with_overview(storage.overview)
+            .with_usage(storage.usage)
             .with_metrics(metrics);
         let admin = match oidc {
             Some(oidc) => admin.with_oidc(oidc),
@@ -490,7 +492,8 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
         .with_serial_writes(config.serial_writes)
-        .with_prices(config.prices.clone())
+        .with_prices(config.prices.models.clone())
+        .with_tool_prices(config.prices.tools.clone())
         .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
         .with_trace_content(config.trace_content)

@@ -20,13 +20,14 @@ use crate::{
 
 /// The keys of the file that take effect without a restart; those of the upstream's key may name
 /// another variable or file, but not none, since what callers reach depends on it.
-const FOLLOWED: [&str; 9] = [
+const FOLLOWED: [&str; 10] = [
     "api_keys",
     "operators",
     "servers",
     "models",
     "defaults",
     "guards",
+    "projects",
     "upstream",
     "upstream_key_env",
     "upstream_key_file",

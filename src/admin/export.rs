@@ -210,6 +210,7 @@ fn toml(value: &Tree<'_>) -> String {
     match value {
         Tree::Flag(flag) => flag.to_string(),
         Tree::Count(count) => count.to_string(),
+        Tree::Fraction(fraction) => format!("{fraction:?}"),
         Tree::Text(text) => quoted(text),
         Tree::List(items) => {
             let items: Vec<_> = items.iter().map(toml).collect();

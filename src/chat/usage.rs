@@ -20,8 +20,25 @@ impl Usage {
         add_members(&mut self.0, usage);
     }
 
+    /// Adds this to the cost; where it is not known what else there was, there is none.
+    pub(crate) fn add_cost(&mut self, cost: f64, is_rest_known: bool) {
+        match (self.0.get("cost").and_then(Value::as_f64), is_rest_known) {
+            (known, true) => {
+                let sum = tidy(known.unwrap_or_default() + cost);
+                self.0.insert("cost".into(), sum.into());
+            }
+            (_, false) => {
+                self.0.remove("cost");
+            }
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(crate) fn as_members(&self) -> &Map<String, Value> {
+        &self.0
     }
 
     /// The members of the sum.

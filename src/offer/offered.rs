@@ -1,6 +1,9 @@
 //! The tools that a server offers by one record: made once, for all requests.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
@@ -15,6 +18,10 @@ use crate::{
 
 /// The most bytes of a schema and arguments that are read again on a serving thread.
 const REREAD_HERE: usize = 32 << 10;
+
+/// The projects whose share of the tools is kept; those of others are put together for each request,
+/// which copies their definitions.
+const SHARES: usize = 16;
 
 /// What a model is told that sends `null` for a member that does not take it: to leave it out could
 /// change what the tool is asked to do (danny-avila/LibreChat#11905, openclaw/openclaw#96729).
@@ -37,6 +44,9 @@ pub(crate) struct Offered {
     withheld: Arc<[LeftOut]>,
     /// The server's own words on how to use them, if models get these.
     instructions: Option<Arc<str>>,
+    /// What projects are offered that are granted some of them, the last few; `None` for all.
+    // Held for an assignment, never across an await.
+    shares: Mutex<VecDeque<(String, Option<Arc<Self>>)>>,
 }
 
 /// One offered tool.
@@ -101,14 +111,15 @@ impl Entry {
         }
     }
 
-    /// Returns the tool's policy in `server`, the current record; `None` if it is not offered any
-    /// more.
-    pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
+    /// Returns the tool's policy in `server`, the current record; `None` if `project` is not offered it
+    /// any more.
+    pub(crate) fn policy_now(&self, server: &Server, project: &str) -> Option<ToolPolicy> {
+        let is_granted = server.grants.has(project, &self.offer.tool);
         let withheld = self.offer.withheld(server, self.pins.as_deref());
         server
             .tools
             .policy(&self.offer.tool)
-            .filter(|_| withheld.is_none())
+            .filter(|_| is_granted && withheld.is_none())
     }
 }
 
@@ -128,6 +139,7 @@ impl Offered {
             definitions,
             withheld,
             instructions: None,
+            shares: Mutex::default(),
         }
     }
 
@@ -143,11 +155,40 @@ impl Offered {
         if places.len() == self.entries.len() {
             return self.clone();
         }
+        Arc::new(self.part(&places, self.withheld.clone()))
+    }
+
+    /// What `project` is offered of them: those that it is granted.
+    pub(crate) fn granted(self: &Arc<Self>, project: &str) -> Arc<Self> {
+        let grant = self.server.grants.of(project);
+        let Some(grant) = grant.filter(|grant| grant.tools().is_some()) else {
+            return self.clone();
+        };
+        let shares = || self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shares().iter().find(|(of, _)| of == project).cloned();
+        if let Some((_, share)) = known {
+            return share.unwrap_or_else(|| self.clone());
+        }
+        let entries = self.entries.iter().enumerate();
+        let granted = entries.filter(|(_, entry)| grant.has(&entry.offer.tool));
+        let places: Vec<usize> = granted.map(|(place, _)| place).collect();
+        let withheld = self.withheld.iter().filter(|tool| grant.has(tool.tool()));
+        let withheld: Arc<[LeftOut]> = withheld.cloned().collect();
+        let is_all = places.len() == self.entries.len() && withheld.len() == self.withheld.len();
+        // All of them are these themselves, which must not keep themselves.
+        let share = (!is_all).then(|| Arc::new(self.part(&places, withheld)));
+        let mut shares = shares();
+        shares.truncate(SHARES - 1);
+        shares.push_front((project.to_owned(), share.clone()));
+        share.unwrap_or_else(|| self.clone())
+    }
+
+    /// Those at these places, in their order.
+    fn part(&self, places: &[usize], withheld: Arc<[LeftOut]>) -> Self {
         let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
         let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
-        let (server, withheld) = (self.server.clone(), self.withheld.clone());
-        let only = Self::new(server, entries, definitions, withheld);
-        Arc::new(only.with_instructions(self.instructions.clone()))
+        let part = Self::new(self.server.clone(), entries, definitions, withheld);
+        part.with_instructions(self.instructions.clone())
     }
 
     /// The same, but that those of which this is true ask first.
@@ -171,6 +212,7 @@ impl Offered {
             cleaned: self.cleaned.clone(),
             withheld: self.withheld.clone(),
             instructions: self.instructions.clone(),
+            shares: Mutex::default(),
         })
     }
 

@@ -13,6 +13,7 @@
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
 //! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
+//! | [`UsageStore`](usage::UsageStore) | what is used of limits and budgets | [`MemoryUsage`](usage::MemoryUsage) | `SqlRegistry` |
 //! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
@@ -41,6 +42,8 @@ mod audit_entry;
 mod audit_memory;
 mod audit_store;
 mod auth;
+mod budget;
+mod call_limits;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod credential;
@@ -54,6 +57,7 @@ mod exchange_store;
 #[cfg(feature = "file")]
 mod file;
 mod future;
+mod grant;
 mod listing;
 #[cfg(any(
     feature = "admin",
@@ -101,7 +105,9 @@ mod timeout;
 mod tool_selection;
 mod trace_memory;
 mod trace_store;
+pub mod usage;
 
+pub(crate) use self::budget::{cost as budget_cost, nanos as budget_nanos};
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -116,6 +122,8 @@ pub use self::{
     audit_memory::MemoryAudit,
     audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
+    budget::Budget,
+    call_limits::{CallLimit, CallLimits},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
         StoredCredential,
@@ -128,6 +136,7 @@ pub use self::{
     exchange_memory::MemoryExchanges,
     exchange_store::ExchangeStore,
     future::BoxFuture,
+    grant::{ProjectGrant, ProjectGrants},
     listing::{Filter, Listing, Page},
     memory::MemoryRegistry,
     model_memory::MemoryModels,
@@ -155,6 +164,19 @@ pub use self::{
 pub(crate) use self::{
     api_key::{NO_NAME, is_name},
     static_header::is_reserved_header,
+};
+#[cfg_attr(
+    not(any(
+        feature = "admin",
+        feature = "file",
+        feature = "postgres",
+        feature = "sqlite"
+    )),
+    allow(unused_imports, reason = "said where a limit is read from a text")
+)]
+pub(crate) use self::{
+    budget::{COST, TOKENS},
+    call_limits::LIMIT,
 };
 #[cfg(feature = "file")]
 pub use self::{

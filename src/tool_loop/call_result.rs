@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::quotas::LimitNote;
 use crate::chat::MediaPart;
 
 /// The result of a tool call; an error is one, too.
@@ -32,6 +33,10 @@ pub(crate) struct CallResult {
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
+    /// The limit that kept it from running.
+    pub(crate) limit: Option<LimitNote>,
+    /// What it has cost; `None` for a tool without a price, and a call that got no answer.
+    pub(crate) cost: Option<f64>,
 }
 
 /// The reason why a tool was not run, or gave no result.
@@ -41,6 +46,8 @@ pub(crate) struct CallFault {
     pub(crate) kind: &'static str,
     /// The text for the model.
     pub(crate) text: String,
+    /// The limit that is reached.
+    pub(crate) limit: Option<LimitNote>,
 }
 
 /// A result as it is kept for a repeat of the request.
@@ -62,6 +69,10 @@ struct Kept<'a> {
     #[serde(borrow)]
     message: &'a RawValue,
     is_beyond: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
 }
 
 impl CallFault {
@@ -71,8 +82,11 @@ impl CallFault {
     pub(crate) const GUARD_FAILED: &'static str = "guard_failed";
 
     pub(crate) fn new(kind: &'static str, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { kind, text }
+        Self {
+            kind,
+            text: text.into(),
+            limit: None,
+        }
     }
 }
 
@@ -91,6 +105,8 @@ impl CallResult {
             is_denied: self.is_denied,
             message: serde_json::from_slice(&self.message).ok()?,
             is_beyond: self.is_beyond,
+            limit: self.limit.clone(),
+            cost: self.cost,
         };
         to_raw_value(&kept).ok()
     }
@@ -112,6 +128,8 @@ impl CallResult {
             message: bytes(kept.message),
             media,
             is_beyond: kept.is_beyond,
+            limit: kept.limit,
+            cost: kept.cost,
         })
     }
 }

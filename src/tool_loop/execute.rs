@@ -18,6 +18,7 @@ use super::{
     gateway::Gateway,
     journal::hang_up::HangUp,
     media::MediaRoom,
+    quotas::{self, NotTaken, Slot},
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
@@ -30,6 +31,7 @@ use crate::{
     registry::{Server, ToolPolicy},
     settings::LAST_TURN,
     unseen::cleaned,
+    within::within,
 };
 
 const CANCELLED: &str = "Error: cancelled: the caller hung up while this call ran, as others did whose calls still run; it may have been carried out, so look before calling again";
@@ -170,6 +172,8 @@ impl Batch<'_> {
             is_cleaned: false,
             is_denied: false,
             is_beyond: true,
+            limit: None,
+            cost: None,
         }
     }
 
@@ -283,13 +287,22 @@ impl Batch<'_> {
         result: Result<CallReturn, CallFault>,
     ) -> CallResult {
         let (server, tool) = named(call, owner);
+        let mut limit = None;
+        let cost = || {
+            let name = &owner.entry()?.offer().name;
+            self.gateway.settings.call_cost(name)
+        };
+        let cost = result.as_ref().ok().and_then(|_| cost());
         let (error, text, media) = match result {
             Ok(CallReturn {
                 is_error,
                 text,
                 media,
             }) => (is_error.then_some("tool_error"), text, media),
-            Err(fault) => (Some(fault.kind), fault.text, Vec::new()),
+            Err(fault) => {
+                limit = fault.limit;
+                (Some(fault.kind), fault.text, Vec::new())
+            }
         };
         let is_error = error.is_some();
         let is_denied = matches!(error, Some(CallFault::DENIED | CallFault::GUARD_FAILED));
@@ -321,6 +334,8 @@ impl Batch<'_> {
             is_cleaned,
             is_denied,
             is_beyond: false,
+            limit,
+            cost,
         };
         if let Some(events) = events {
             events.finish(&result, &text);
@@ -350,6 +365,9 @@ impl Batch<'_> {
         let mut call = CallToolRequest::new(&entry.offer().tool, arguments);
         let (silence, whole) = server.call_time(limits.call, limits.call_max);
         call.silence = silence;
+        let slot = self.slot(&server, entry, left(whole)?);
+        let slot = within(left(limits.call)?, slot).await;
+        let slot = slot.unwrap_or_else(|_| Err(out_of_time()))?;
         call.timeout = left(whole)?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);
@@ -358,7 +376,11 @@ impl Batch<'_> {
         call.on_progress = on_progress.as_ref();
         let connections = &self.gateway.connections;
         let called = (entry, of);
-        match connections.call(&server, &self.caller.tokens, call).await {
+        let result = connections.call(&server, &self.caller.tokens, call).await;
+        if let Some(slot) = slot {
+            slot.give_back().await;
+        }
+        match result {
             Ok(result) => {
                 let said = (&*result.text, result.is_error);
                 let rewritten = clearing.after(called, arguments, said).await?;
@@ -380,6 +402,29 @@ impl Batch<'_> {
         }
     }
 
+    /// Takes a call of the project's limits, just before it is made.
+    async fn slot(
+        self,
+        server: &Server,
+        entry: &Entry,
+        time: Duration,
+    ) -> Result<Option<Slot>, CallFault> {
+        let what = (server, &*entry.offer().tool);
+        let whose = (self.project, self.caller);
+        let taken = quotas::take(self.gateway, whose, what, time).await;
+        taken.map_err(|not_taken| match not_taken {
+            NotTaken::Reached(reached) => CallFault {
+                limit: Some(reached.note()),
+                ..CallFault::new("limit_exceeded", reached.to_string())
+            },
+            NotTaken::Unknown(error) => {
+                tracing::error!(%error, "the store of limits failed");
+                let text = "not run: the gateway cannot check the limits of this tool";
+                CallFault::new("registry", text)
+            }
+        })
+    }
+
     /// The server's record as it is now: what was taken away since the request began is not
     /// called any more.
     async fn still_offered(self, entry: &Entry) -> Result<Arc<Server>, CallFault> {
@@ -397,7 +442,9 @@ impl Batch<'_> {
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
         });
-        let policy = server.as_ref().and_then(|server| entry.policy_now(server));
+        let policy = server
+            .as_ref()
+            .and_then(|server| entry.policy_now(server, self.project.name()));
         // A caller may ask for more than the record does.
         let policy = policy.map(|now| match entry.policy {
             ToolPolicy::AskFirst => ToolPolicy::AskFirst,
@@ -438,6 +485,8 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
         is_cleaned: false,
         is_denied: false,
         is_beyond: false,
+        limit: None,
+        cost: None,
     }
 }
 

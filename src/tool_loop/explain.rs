@@ -75,7 +75,7 @@ async fn offered(
     let looked_up = options.find(gateway, project, hosts, &mut tokens).await?;
     let whose = (project, &tokens);
     let active = resolve::active(gateway, whose, &options.servers, looked_up, None).await?;
-    let catalog = resolve::selected(&active, &options.rules, options.only())?;
+    let catalog = resolve::selected(&active, project, &options.rules, options.only())?;
     conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
     choice::say(&mut request, &options.labels, &catalog)?;
     let unchosen = match options.only() {
@@ -92,16 +92,19 @@ async fn offered(
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(offers, offered)| left_out(offered.server(), offers, &catalog, unchosen))
+            .flat_map(|(offers, offered)| {
+                let of = (offered.server(), project);
+                left_out(of, offers, &catalog, unchosen)
+            })
             .collect(),
     })
 }
 
 /// The tools of `server` that `catalog` does not have, with the reason that is nearest to the
-/// server: what cannot be offered at all, what is not selected, what waits to be accepted, and
-/// what the request itself does without, with the reason `unchosen`.
+/// server: what cannot be offered at all, what is not selected, what waits to be accepted, what
+/// `project` is not granted, and what the request itself does without, with the reason `unchosen`.
 fn left_out(
-    server: &Server,
+    (server, project): (&Server, &Project),
     offers: &Offers,
     catalog: &Catalog,
     unchosen: &'static str,
@@ -120,6 +123,7 @@ fn left_out(
                 all.push(withheld.clone());
                 continue;
             }
+            None if !server.grants.has(project.name(), &offer.tool) => "not_granted",
             None => unchosen,
         };
         all.push(LeftOut::new(&offer.tool, reason));

@@ -12,7 +12,9 @@ use crate::{
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry},
+    registry::{
+        self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry, usage::UsageStore,
+    },
     settings::Settings,
     trace_parent::TraceParent,
     within::within,
@@ -32,6 +34,8 @@ pub(crate) struct Gateway {
     pub(crate) detached: Arc<Detached>,
     /// Where exchanges are kept for later requests; `None` if nowhere.
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
+    /// What is used of limits and budgets.
+    pub(crate) usage: Arc<dyn UsageStore>,
     /// Aliases of models, and default servers.
     pub(crate) models: Arc<dyn ModelRegistry>,
     /// Which models take images and recordings.

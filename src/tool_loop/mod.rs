@@ -64,6 +64,7 @@ mod kept_turns;
 mod limits;
 mod media;
 mod options;
+mod quotas;
 mod receipt;
 mod record;
 mod repeat;
@@ -72,6 +73,7 @@ mod resume;
 mod running;
 #[cfg(feature = "admin")]
 mod single;
+mod spending;
 mod store;
 mod unfinished;
 mod upstream;

@@ -10,7 +10,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::call_result::CallResult;
+use super::{call_result::CallResult, quotas::LimitNote};
 use crate::{catalog::Catalog, chat::Usage, kept::DoneSteps, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
@@ -25,6 +25,8 @@ pub(crate) struct Receipt {
     usage_by_round: Vec<Option<Map<String, Value>>>,
     /// The turns among these that an earlier request asked for, and recorded.
     earlier_turns: usize,
+    /// The same of its calls.
+    earlier_calls: usize,
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
@@ -135,6 +137,11 @@ struct CallEntry {
     cleaned: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     denied: bool,
+    /// The limit that kept it from running, and when it may again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
 }
 
 #[allow(
@@ -165,6 +172,7 @@ impl Receipt {
             calls_omitted: 0,
             usage_by_round: Vec::new(),
             earlier_turns: 0,
+            earlier_calls: 0,
             priced: false,
             messages: Vec::new(),
             withheld: withheld.collect(),
@@ -226,6 +234,7 @@ impl Receipt {
         };
         self.rounds = figures.rounds;
         self.calls = figures.calls.into_owned();
+        self.earlier_calls = self.calls.len();
         self.calls_omitted = figures.calls_omitted;
         self.earlier_turns = figures.usage_by_round.len();
         self.usage_by_round = figures.usage_by_round.into_owned();
@@ -254,12 +263,16 @@ impl Receipt {
 
     /// Takes the usage of all turns of this request, which the receipt then has no more.
     pub(crate) fn take_total(&mut self) -> Usage {
-        Usage::sum(
-            std::mem::take(&mut self.usage_by_round)
-                .into_iter()
-                .skip(self.earlier_turns)
-                .flatten(),
-        )
+        let turns = std::mem::take(&mut self.usage_by_round).into_iter();
+        let turns: Vec<_> = turns.skip(self.earlier_turns).collect();
+        let tools = cost_of(&self.calls[self.earlier_calls..]);
+        self.earlier_calls = self.calls.len();
+        let are_known = turns.iter().all(has_cost);
+        let mut sum = Usage::sum(turns.into_iter().flatten());
+        if let Some(tools) = tools {
+            sum.add_cost(tools, are_known);
+        }
+        sum
     }
 
     /// Counts a turn of the model.
@@ -307,6 +320,8 @@ impl Receipt {
                 truncated: result.truncated,
                 cleaned: result.is_cleaned,
                 denied: result.is_denied,
+                limit: result.limit.clone(),
+                cost: result.cost,
             });
         }
         self.messages.extend_from_slice(media);
@@ -337,7 +352,9 @@ impl Receipt {
     fn closed(&self, receipt: WrittenReceipt) -> Closing {
         Closing {
             usage: self.total(),
-            is_summed: self.usage_by_round.len() > 1 || self.priced,
+            is_summed: self.usage_by_round.len() > 1
+                || self.priced
+                || cost_of(&self.calls).is_some(),
             receipt,
             handed_back: None,
         }
@@ -389,11 +406,15 @@ impl Receipt {
     fn total(&self) -> Option<String> {
         let is_some = |usage: &&Map<String, Value>| !usage.is_empty();
         let mut turns = self.usage_by_round.iter().flatten().filter(is_some);
-        match (turns.next()?, turns.next()) {
-            (only, None) => serde_json::to_string(only).ok(),
-            (first, second) => {
+        match (turns.next()?, turns.next(), cost_of(&self.calls)) {
+            (only, None, None) => serde_json::to_string(only).ok(),
+            (first, second, tools) => {
                 let turns = [first].into_iter().chain(second).chain(turns);
-                Some(Usage::sum(turns.cloned()).to_json())
+                let mut sum = Usage::sum(turns.cloned());
+                if let Some(tools) = tools {
+                    sum.add_cost(tools, self.usage_by_round.iter().all(has_cost));
+                }
+                Some(sum.to_json())
             }
         }
     }
@@ -402,6 +423,18 @@ impl Receipt {
         let list = [&b"["[..], &self.messages.join(&b","[..]), b"]"].concat();
         RawValue::from_string(String::from_utf8(list).ok()?).ok()
     }
+}
+
+/// The cost of calls; `None` if none of them has a price.
+fn cost_of(calls: &[CallEntry]) -> Option<f64> {
+    let costs = calls.iter().filter_map(|call| call.cost);
+    costs.reduce(|sum, cost| sum + cost)
+}
+
+/// Returns `true` if the cost of a turn is known.
+fn has_cost(usage: &Option<Map<String, Value>>) -> bool {
+    let cost = usage.as_ref().and_then(|usage| usage.get("cost"));
+    cost.is_some_and(Value::is_number)
 }
 
 impl WrittenReceipt {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     caller::Caller,
     catalog::{Catalog, Entry, Owner},
-    chat::{Arguments, ToolCall},
+    chat::{Arguments, ToolCall, Usage},
     name::{ServerName, short},
     project::Project,
     refusal::{Kind, Refusal},
@@ -82,7 +82,7 @@ pub(crate) async fn call(
         param: "server".to_owned(),
     }];
     let active = resolve::active(gateway, whose, &wanted, None, Some(&record)).await;
-    let catalog = active.and_then(|active| resolve::selected(&active, &[], None));
+    let catalog = active.and_then(|active| resolve::selected(&active, &project, &[], None));
     let catalog = Arc::new(catalog.map_err(refused)?);
     record.offers(&catalog);
     let entry = offered(&catalog, &call).map_err(refused)?;
@@ -96,7 +96,10 @@ fn offered<'a>(catalog: &'a Catalog, call: &SingleCall) -> Result<&'a Entry, Ref
         let mut withheld = catalog.left_out();
         let reason = match withheld.find(|(_, tool)| tool.tool() == call.tool) {
             Some((_, withheld)) => format!("{}; accept it first", withheld.reason()),
-            None => "the server does not list it, or it is not selected".to_owned(),
+            None => {
+                "the server does not list it, it is not selected, or the project is not granted it"
+                    .to_owned()
+            }
         };
         let message = format!("{:?} is not offered: {reason}", short(&call.tool));
         return Err(Refusal::new(Kind::InvalidMcpOptions, message).at("tool"));
@@ -150,6 +153,12 @@ async fn run(
     };
     let calls = [(&call, Owner::Ours(entry))];
     let results = waits.here(batch.run(&calls)).await;
+    let cost = results.iter().flatten().find_map(|result| result.cost);
+    if let Some(cost) = cost {
+        let mut usage = Usage::default();
+        usage.add_cost(cost, true);
+        record.used(usage);
+    }
     record.end(Ending::Called);
     let trace = record.id();
     // There is one for each call, as long as its caller waits.

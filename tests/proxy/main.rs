@@ -46,6 +46,7 @@ mod operators;
 #[path = "../../examples/proxy/plain.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod plain;
+mod projects;
 #[path = "../it/support/shelf.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;

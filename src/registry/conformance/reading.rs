@@ -11,6 +11,8 @@ use crate::{
     registry::{
         auth::Auth,
         oauth_grant::OAuthGrant,
+        call_limits::{CallLimit, CallLimits},
+        grant::{ProjectGrant, ProjectGrants},
         oauth2::OAuth2,
         server::Server,
         server_registry::ServerRegistry,
@@ -39,6 +41,24 @@ pub async fn all<R: ServerRegistry>(make: impl AsyncFn(Vec<Server>) -> R) {
     }
 }
 
+/// A grant of everything, of nothing, and one with every limit.
+fn grants() -> [ProjectGrant; 3] {
+    let limits = (1..).zip(CallLimit::ALL);
+    let limits = limits.fold(CallLimits::default(), |limits, (calls, of)| {
+        limits.with(of, calls).unwrap()
+    });
+    let some = ProjectGrant::new("web \"2\"");
+    let some = some.with_tools(["ask_question", "delete/page \"x\""]);
+    [
+        ProjectGrant::new("all"),
+        ProjectGrant::new("none").with_tools([""; 0]).unwrap(),
+        some.unwrap()
+            .with_limits(limits)
+            .add_tool_limits("ask_question", limits)
+            .unwrap(),
+    ]
+}
+
 /// The servers that a registry is tried with, all of the organization `default`: one of each kind
 /// of authentication, for all projects, for some, and one that is disabled.
 pub fn servers() -> Vec<Server> {
@@ -51,6 +71,7 @@ pub fn servers() -> Vec<Server> {
         display_name: Some("Everyone's \"Ключ\" \u{1f511}".to_owned()),
         description: Some("Line 1\nline 2, 100 % of it_".to_owned()),
         transport: Transport::Sse,
+        grants: ProjectGrants::new(grants()).unwrap(),
         instructions: true,
         share_session: ShareSession::Caller,
         trace_context: Some(false),

@@ -183,6 +183,8 @@ mod tests {
             is_denied: false,
             message: "{}".into(),
             is_beyond: false,
+            limit: None,
+            cost: None,
         }
     }
 

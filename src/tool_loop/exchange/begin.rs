@@ -25,7 +25,7 @@ use crate::{
         options::Options,
         receipt::Receipt,
         record::Record,
-        resolve,
+        resolve, spending,
         ways::default,
     },
     within::within,
@@ -64,6 +64,9 @@ impl Prepared {
         let looked_up = self.looked_up.take();
         let (gateway, options) = (&self.gateway, &self.options);
         let project = gateway.project_of(&self.caller)?;
+        if let Some(spending) = spending::check(gateway, &project).await? {
+            self.record.spends(spending, gateway);
+        }
         let tokens = &self.caller.tokens;
         let wanted = (&*options.servers, &*options.rules, options.only());
         let whose = (&project, tokens);

@@ -286,7 +286,7 @@ impl Exchange {
 
     /// Passes on an answer that has nothing of ours in it, and is nothing to go on with.
     fn passed_on(&self, response: Response<InnerBody>, reading: Reading) -> Reply {
-        if self.record.is_heard() {
+        if self.record.counts() {
             return relay::passed_on(response, &self.record, reading);
         }
         self.record.end(match response.status().is_success() {

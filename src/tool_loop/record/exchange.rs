@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
 use super::{
-    super::gateway::Gateway,
+    super::{gateway::Gateway, spending::Spending},
     ending::Ending,
     fields::whole,
     turn::{TurnRecord, TurnSummary},
@@ -54,6 +54,8 @@ pub(super) struct Inner {
     pub(super) catalog: OnceLock<Arc<Catalog>>,
     /// Finds the credentials of this exchange, once a text may have them in it.
     credentials: OnceLock<Arc<Scrubber>>,
+    /// Where the project's use of its models is counted, if it has a budget, and how.
+    spending: OnceLock<(Spending, Arc<Gateway>)>,
     /// `None` where nobody listens.
     pub(super) audience: Option<Audience>,
     state: Mutex<State>,
@@ -123,6 +125,7 @@ impl Record {
             tokens: tokens.clone(),
             catalog: OnceLock::new(),
             credentials: OnceLock::new(),
+            spending: OnceLock::new(),
             audience,
             state: Mutex::new(state),
         }))
@@ -142,6 +145,11 @@ impl Record {
     /// Returns `true` if there is a sink for the [`Trace`].
     pub(crate) fn is_heard(&self) -> bool {
         self.0.audience.is_some()
+    }
+
+    /// Returns `true` if it matters to somebody what the exchange uses.
+    pub(crate) fn counts(&self) -> bool {
+        self.0.gateway().is_some()
     }
 
     /// Records which tools the model is offered.
@@ -207,6 +215,11 @@ impl Record {
     /// Returns `true` if the texts of answers are kept.
     pub(crate) fn keeps_answers(&self) -> bool {
         self.0.content() != Payloads::Off
+    }
+
+    /// Counts what the exchange uses, once it has ended.
+    pub(crate) fn spends(&self, spending: Spending, gateway: &Arc<Gateway>) {
+        let _ = self.0.spending.set((spending, gateway.clone()));
     }
 
     /// Records what the turns until now have used, all together.
@@ -282,9 +295,9 @@ impl Record {
 
     /// Ends the record with a turn that went to the caller as it came.
     pub(crate) fn end_with(&self, mut turn: chat::Turn, ending: Ending) {
-        if let (Some(usage), Some(audience)) = (&mut turn.usage, &self.0.audience) {
+        if let (Some(usage), Some(gateway)) = (&mut turn.usage, self.0.gateway()) {
             let models = [self.0.model.as_deref(), turn.model.as_deref()];
-            audience.gateway.settings.add_cost(usage, models);
+            gateway.settings.add_cost(usage, models);
             self.0.state().usage.add(usage);
         }
         self.turn_ended(TurnSummary {
@@ -344,6 +357,13 @@ impl Inner {
         })
     }
 
+    /// The gateway, where what was used is of interest to somebody.
+    fn gateway(&self) -> Option<&Gateway> {
+        let audience = self.audience.as_ref();
+        let listening = audience.map(|audience| &*audience.gateway);
+        listening.or_else(|| self.spending.get().map(|(_, gateway)| &**gateway))
+    }
+
     fn scrubber(&self, other: Option<&Server>) -> Scrubber {
         let catalog = self.catalog.get().into_iter();
         let servers = catalog.flat_map(|catalog| catalog.servers()).chain(other);
@@ -376,6 +396,9 @@ impl Inner {
                 "exchange"
             );
         });
+        if let Some((spending, _)) = self.spending.get() {
+            spending.add(state.usage.as_members());
+        }
         // What goes on without its default leaves no trace, as nothing does that asks for none.
         let audience = self.audience.as_ref();
         let Some(audience) = audience.filter(|_| ending != Ending::LeftOut) else {

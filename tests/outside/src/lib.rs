@@ -13,6 +13,7 @@ mod operators;
 mod overview;
 mod servers;
 mod traces;
+mod usage;
 
 pub use self::{
     api_keys::Keys,
@@ -24,4 +25,5 @@ pub use self::{
     overview::Overview,
     servers::Servers,
     traces::Traces,
+    usage::Usage,
 };

@@ -10,10 +10,12 @@ use mcp_layer::{
         ApiKeyStore, AuditStore, CredentialStore, Error, ExchangeStore, ModelStore,
         OperatorSessionStore, Server, ServerRegistry, ServerStore, Store, TraceStore, conformance,
         overview::{OverviewSink, OverviewStore},
+        usage::UsageStore,
     },
 };
 use mcp_layer_outside::{
-    Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces, Word,
+    Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces,
+    Usage, Word,
 };
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
@@ -90,6 +92,12 @@ async fn callers_keys_are_kept_as_a_store_promises() {
 }
 
 #[tokio::test]
+async fn what_is_used_is_counted_as_a_store_promises() {
+    conformance::usage::all(async || Usage::default()).await;
+    conformance::usage::all(async || Arc::new(Usage::default()) as Arc<dyn UsageStore>).await;
+}
+
+#[tokio::test]
 async fn figures_are_kept_as_a_store_promises() {
     conformance::overview::all(async || Overview::default()).await;
     conformance::overview::all(async || Arc::new(Overview::default()) as Arc<dyn OverviewStore>)
@@ -117,7 +125,8 @@ fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound:
         McpLayer::new(store).with_exchanges(exchanges),
         McpLayer::new(any as Arc<dyn ServerRegistry>)
             .add_trace_sink(traces)
-            .with_models(Models::default()),
+            .with_models(Models::default())
+            .with_usage(Usage::default()),
     ];
     Ok(())
 }
