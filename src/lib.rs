@@ -109,6 +109,7 @@ pub mod authorization;
 
 mod catalog;
 mod connect;
+mod tool_search;
 
 mod kept;
 
@@ -157,6 +158,7 @@ mod random;
 mod schema_dialect;
 mod scopes;
 mod scrub;
+mod search;
 mod sse;
 mod to_its_end;
 mod token_auth;
@@ -184,7 +186,7 @@ pub use self::{
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, OptedIn, ResponseFuture},
-    settings::{Limits, OnMaxRounds, OwnTools, Streaming},
+    settings::{Limits, NativeToolSearch, OnMaxRounds, OwnTools, Streaming, ToolSearch},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,

@@ -16,7 +16,7 @@ use crate::{
     },
     declared_keys::DeclaredKey,
     limits::Limits,
-    oidc, operators,
+    oidc, operators, tool_search,
     vision::Vision,
 };
 
@@ -37,6 +37,8 @@ pub struct File {
     pub streaming: Option<StreamingMode>,
     pub own_tools: Option<OwnToolsMode>,
     pub on_max_rounds: Option<MaxRoundsMode>,
+    pub tool_search: Option<tool_search::Mode>,
+    pub native_tool_search: Option<tool_search::NativeMode>,
     pub header_opt_in: Option<bool>,
     pub event_payloads: bool,
     pub schema_dialect: Option<DialectMode>,

@@ -53,6 +53,15 @@ impl Arguments {
         }
     }
 
+    /// Reads the member `arguments` of a text that is whole. What cannot be read stays, as the text
+    /// that it is.
+    pub(crate) fn within(member: Option<&str>) -> Self {
+        match Self::read(member, false).0 {
+            Self::Unreadable => Self::Broken(member.unwrap_or_default().to_owned()),
+            read => read,
+        }
+    }
+
     /// The text as it came, if there is any.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {

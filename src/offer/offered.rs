@@ -1,11 +1,11 @@
 //! The tools that a server offers by one record: made once, for all requests.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::tool::Offer;
+use super::{searched::Searched, tool::Offer};
 use crate::{
     apart,
     left_out::LeftOut,
@@ -16,6 +16,9 @@ use crate::{
 /// The most bytes of a schema and arguments that are read again on a serving thread.
 const REREAD_HERE: usize = 32 << 10;
 
+/// What a definition begins with that is loaded when it is found.
+const DEFERRED: &[u8] = br#"{"defer_loading":true,"#;
+
 /// What a model is told that sends `null` for a member that does not take it: to leave it out could
 /// change what the tool is asked to do (danny-avila/LibreChat#11905, openclaw/openclaw#96729).
 const NO_NULL: &str = "; leave out a member that has no value, instead of sending null";
@@ -25,13 +28,19 @@ const NO_NULL: &str = "; leave out a member that has no value, instead of sendin
 /// It depends on the record and the list alone, which both never change: another record, or a
 /// list that was fetched again, has another one. So it is kept with the list
 /// ([`Offers::offered`](super::Offers::offered)), goes with it, and is never out of date.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Offered {
     server: Arc<Server>,
     /// By offered name.
     entries: Vec<Entry>,
     /// The elements for a request's `tools`, with commas between them.
     definitions: Bytes,
+    /// The same of those that are always offered, and their number.
+    always: (Bytes, usize),
+    /// All of them for an upstream that searches itself, once one was asked.
+    deferred: OnceLock<Bytes>,
+    /// Finds them, and those of the list that are not offered.
+    searched: Arc<Searched>,
     /// The places of those whose texts were cleaned.
     cleaned: Vec<usize>,
     withheld: Arc<[LeftOut]>,
@@ -44,6 +53,8 @@ pub(crate) struct Offered {
 pub(crate) struct Entry {
     pub(crate) server: Arc<Server>,
     pub(crate) policy: ToolPolicy,
+    /// It is offered, too, where tools are searched for.
+    pub(crate) is_always: bool,
     pub(super) offer: Arc<Offer>,
     /// The pins accepted when the tool was listed.
     pub(super) pins: Option<Arc<Pins>>,
@@ -118,10 +129,16 @@ impl Offered {
         entries: Vec<Entry>,
         definitions: Bytes,
         withheld: Arc<[LeftOut]>,
+        searched: Arc<Searched>,
     ) -> Self {
         let places = entries.iter().enumerate();
         let cleaned = places.filter(|(_, entry)| entry.offer.is_cleaned);
+        let always = entries.iter().filter(|entry| entry.is_always);
+        let always = always.map(|entry| &entry.offer.definition);
         Self {
+            always: (joined(always.clone()), always.count()),
+            deferred: OnceLock::new(),
+            searched,
             cleaned: cleaned.map(|(place, _)| place).collect(),
             server,
             entries,
@@ -146,7 +163,8 @@ impl Offered {
         let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
         let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
         let (server, withheld) = (self.server.clone(), self.withheld.clone());
-        let only = Self::new(server, entries, definitions, withheld);
+        let searched = self.searched.clone();
+        let only = Self::new(server, entries, definitions, withheld, searched);
         Arc::new(only.with_instructions(self.instructions.clone()))
     }
 
@@ -165,12 +183,8 @@ impl Offered {
             ..entry.clone()
         });
         Arc::new(Self {
-            server: self.server.clone(),
             entries: entries.collect(),
-            definitions: self.definitions.clone(),
-            cleaned: self.cleaned.clone(),
-            withheld: self.withheld.clone(),
-            instructions: self.instructions.clone(),
+            ..Self::clone(self)
         })
     }
 
@@ -192,6 +206,32 @@ impl Offered {
     /// The elements for a request's `tools`, with commas between them; empty without tools.
     pub(crate) fn definitions(&self) -> &Bytes {
         &self.definitions
+    }
+
+    /// The same of those that are always offered, and their number.
+    pub(crate) fn always(&self) -> (&Bytes, usize) {
+        (&self.always.0, self.always.1)
+    }
+
+    /// The same of all tools, for an upstream that searches itself: those that are not always offered
+    /// are marked to be loaded when they are found.
+    pub(crate) fn deferred(&self) -> &Bytes {
+        self.deferred.get_or_init(|| {
+            let definitions = self.entries.iter().map(|entry| {
+                let definition = &entry.offer.definition;
+                match entry.is_always {
+                    true => definition.clone(),
+                    false => [DEFERRED, &definition[1..]].concat().into(),
+                }
+            });
+            let definitions: Vec<Bytes> = definitions.collect();
+            joined(definitions.iter())
+        })
+    }
+
+    /// Finds them, and those of the list that are not offered.
+    pub(crate) fn searched(&self) -> &Arc<Searched> {
+        &self.searched
     }
 
     /// The place of the tool that is offered as `name`.

@@ -27,6 +27,8 @@ pub(crate) struct CallResult {
     pub(crate) message: Bytes,
     /// Images and recordings for the model, shown behind all tool messages of the round.
     pub(crate) media: Vec<MediaPart>,
+    /// `true` for a search for tools, which asked no server.
+    pub(crate) is_search: bool,
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
@@ -48,6 +50,8 @@ struct Kept<'a> {
     is_cleaned: bool,
     #[serde(borrow)]
     message: &'a RawValue,
+    #[serde(default)]
+    is_search: bool,
     is_beyond: bool,
 }
 
@@ -64,6 +68,7 @@ impl CallResult {
             truncated: self.truncated,
             is_cleaned: self.is_cleaned,
             message: serde_json::from_slice(&self.message).ok()?,
+            is_search: self.is_search,
             is_beyond: self.is_beyond,
         };
         to_raw_value(&kept).ok()
@@ -84,6 +89,7 @@ impl CallResult {
             is_cleaned: kept.is_cleaned,
             message: bytes(kept.message),
             media,
+            is_search: kept.is_search,
             is_beyond: kept.is_beyond,
         })
     }

@@ -158,6 +158,7 @@ impl Batch<'_> {
             result_bytes: 0,
             truncated: false,
             is_cleaned: false,
+            is_search: false,
             is_beyond: true,
         }
     }
@@ -199,6 +200,13 @@ impl Batch<'_> {
                     Err(text) => Err(CallFault::new("invalid_arguments", text)),
                 };
                 (events, result)
+            }
+            Owner::Search(search) => {
+                let events = self.begins(call, owner, None);
+                let found = search.answer(&call.arguments).instrument(record.span());
+                let found = found.await.map(CallReturn::of_text);
+                let fault = |text: String| CallFault::new("invalid_arguments", text);
+                (events, found.map_err(fault))
             }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
@@ -270,6 +278,7 @@ impl Batch<'_> {
             result_bytes,
             truncated,
             is_cleaned,
+            is_search: owner.is_search(),
             is_beyond: false,
         };
         if let Some(events) = events {
@@ -393,6 +402,16 @@ impl Batch<'_> {
     }
 }
 
+impl CallReturn {
+    fn of_text(text: String) -> Self {
+        Self {
+            is_error: false,
+            text,
+            media: Vec::new(),
+        }
+    }
+}
+
 impl CallFault {
     fn new(kind: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
@@ -420,6 +439,7 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
         result_bytes: 0,
         truncated: false,
         is_cleaned: false,
+        is_search: owner.is_search(),
         is_beyond: false,
     }
 }
@@ -431,6 +451,7 @@ fn named(call: &ToolCall, owner: Owner<'_>) -> (Option<String>, String) {
             Some(entry.server.name.to_string()),
             entry.offer().tool.clone(),
         ),
+        Owner::Search(search) => (None, search.name().to_owned()),
         Owner::Caller | Owner::Unknown => {
             (None, short(call.function.as_deref().unwrap_or_default()))
         }

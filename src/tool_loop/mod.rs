@@ -66,6 +66,7 @@ mod repeat;
 mod resolve;
 mod resume;
 mod running;
+mod searching;
 #[cfg(feature = "admin")]
 mod single;
 mod store;
@@ -433,7 +434,9 @@ impl Exchange {
         if let Some(reason) = self.budget.stop(self.receipt.rounds(), owners) {
             return Some(reason);
         }
-        let has_room = self.keeper.reserve(owners.len()).await;
+        // What a search has found may be lost: the model searches again.
+        let is_lasting = owners.iter().any(|owner| !owner.is_search());
+        let has_room = !is_lasting || self.keeper.reserve(owners.len()).await;
         (!has_room).then_some(StoppedBy::CallerTools)
     }
 }

@@ -135,6 +135,11 @@ fn words() -> Value {
                 entered(&["name"], json!({
                     "name": {"type": "string", "minLength": 1},
                     "policy": maybe("Policy"),
+                    "always": {
+                        "type": "boolean",
+                        "default": false,
+                        "description": "It is offered also where tools are searched for.",
+                    },
                 })),
             ],
         },
@@ -339,6 +344,7 @@ fn tools() -> Value {
         "annotations": {"description": "As the server says them: hints, not promises."},
         "selected": {"type": "boolean"},
         "policy": maybe("Policy"),
+        "always": {"type": "boolean"},
         "state": word(&["approved", "changed", "new", "removed"]),
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
@@ -724,13 +730,18 @@ fn rest() -> Value {
                     "own_tools": {"enum": ["split", "whole"]},
                     "on_stream": {"enum": ["execute", "return"]},
                     "events": {"type": "boolean", "default": false},
+                    "tool_search": {"type": "boolean"},
                 })),
             },
         },
         "Explanation": entered(&["tools", "left_out"], json!({
-            "tools": tool(json!({
+            "tools": {"type": "array", "items": entered(&["offered_name", "server", "tool"], json!({
                 "offered_name": text(), "server": reference("ServerName"), "tool": text(),
-            })),
+                "found": {
+                    "const": true,
+                    "description": "The model finds it by a search, and is not offered it before.",
+                },
+            }))},
             "left_out": tool(json!({
                 "server": reference("ServerName"), "tool": text(), "reason": text(),
             })),

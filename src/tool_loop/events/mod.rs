@@ -181,6 +181,7 @@ mod tests {
             truncated: false,
             is_cleaned: false,
             message: "{}".into(),
+            is_search: false,
             is_beyond: false,
         }
     }
