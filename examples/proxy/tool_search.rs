@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-#[derive(Clone, Copy, Deserialize, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum NativeMode {
     /// {"type": "tool_search"}, as OpenAI's Responses API has it

@@ -37,9 +37,7 @@ fn read(call: &ToolCall) -> Option<(String, Arguments)> {
         return None;
     }
     let name = object.string("name")?.trim().to_owned();
-    // The text around them is whole, so they are.
-    let arguments = Arguments::within(object.present("arguments"));
-    Some((name, arguments))
+    Some((name, call.arguments.inner()))
 }
 
 #[cfg(test)]

@@ -603,3 +603,51 @@ async fn a_server_that_changes_is_searched_as_it_is_now() {
         assert_eq!(last(&gateway), found);
     }
 }
+
+#[tokio::test]
+async fn a_repeat_goes_on_behind_what_was_found_and_counts_on() {
+    let found = || calls(&[search("echo")]);
+    let down = json_answer(500, &json!({"error": {"message": "down"}}));
+    let gateway = Gateway::new([found(), calls(&[echo("a")]), down]).await;
+    let gateway = gateway.layered(|layer| layer.with_turn_retries(0));
+    let request = searching(json!({}));
+    assert_eq!(gateway.send(&request).await.error().1, "upstream_error");
+
+    gateway
+        .model
+        .add((0..4).map(|_| found()).chain([says("done")]));
+    let receipt = gateway.send(&request).await.receipt();
+    assert_eq!(gateway.server.calls(), 1, "nothing ran twice");
+    let asked = gateway.model.asked();
+    assert_eq!(asked[3].json()["messages"].as_array().unwrap().len(), 5);
+    // Of the four searches that are no rounds one was made before.
+    assert_eq!(receipt["rounds"], 2);
+    assert_eq!(receipt["calls"].as_array().unwrap().len(), 6);
+}
+
+#[tokio::test]
+async fn a_stream_tells_of_searches_as_of_any_call() {
+    let gateway = Gateway::new([
+        turn(true, "", &[search("echo")]),
+        turn(true, "", &[echo("a")]),
+        turn(true, "done", &[]),
+    ])
+    .await;
+    let mcp = json!({"on_stream": "execute", "events": true});
+    let reply = gateway
+        .send(&searching(json!({"stream": true, "mcp": mcp})))
+        .await;
+    let told = assembled(&reply.body).events.into_iter();
+    let told: Vec<_> = told
+        .map(|event| json!([event["event"], event["server"], event["tool"]]))
+        .collect();
+    assert_eq!(
+        json!(told),
+        json!([
+            ["call_started", null, "mcp_search_tools"],
+            ["call_finished", null, "mcp_search_tools"],
+            ["call_started", "s", "echo"],
+            ["call_finished", "s", "echo"],
+        ])
+    );
+}

@@ -59,6 +59,8 @@ pub fn servers() -> Vec<Server> {
     let tools = [
         SelectedTool::from("ask_question"),
         SelectedTool::new("delete/page \"x\"", ToolPolicy::AskFirst),
+        SelectedTool::from("search").always(),
+        SelectedTool::new("write", ToolPolicy::AskFirst).always(),
     ];
     let oauth = OAuth2 {
         client_id: Some("client".to_owned()),

@@ -191,7 +191,7 @@ mod tests {
             url = "https://mcp.deepwiki.com/mcp"
             transport = "sse"
             projects = ["web", "batch"]
-            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
+            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list", always = true }]
             instructions = true
             share_session = "caller"
             trace_context = false
@@ -223,6 +223,7 @@ mod tests {
             Some(ToolPolicy::AskFirst)
         );
         assert_eq!(server.tools.policy("list"), Some(ToolPolicy::Auto));
+        assert!(server.tools.is_always("list") && !server.tools.is_always("delete_page"));
         assert_eq!(server.tools.policy("other"), None);
         assert!(server.instructions);
         assert_eq!(server.share_session, ShareSession::Caller);
@@ -311,7 +312,7 @@ mod tests {
             ),
             (
                 "tools = [3]",
-                "tools[0]: must be a tool's name, or { name, policy, fingerprint } (line 4)",
+                "tools[0]: must be a tool's name, or { name, policy, always, fingerprint } (line 4)",
             ),
             (
                 "tools = []",
@@ -324,6 +325,10 @@ mod tests {
             (
                 "tools = [{ policy = \"auto\" }]",
                 "tools[0].name: is missing (line 4)",
+            ),
+            (
+                "tools = [{ name = \"t\", always = \"yes\" }]",
+                "tools[0].always: must be true or false (line 4)",
             ),
             (
                 "tools = [\"t\", { name = \"u\", policy = \"never\" }]",

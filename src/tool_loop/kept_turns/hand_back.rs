@@ -81,14 +81,15 @@ impl Keeper {
 
     /// The record of a turn whose calls have these owners; none of them has run.
     fn kept_turn(&self, turn: &Turn, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
-        let call = |owner: &Owner<'_>| KeptCall {
+        let call = |(owner, call): (&Owner<'_>, &ToolCall)| KeptCall {
             is_ours: !is_own(owner),
+            is_through: call.through.is_some(),
             ..KeptCall::default()
         };
         KeptTurn {
             before: self.executed.clone(),
             turn: message.clone(),
-            calls: owners.iter().map(call).collect(),
+            calls: owners.iter().zip(&turn.calls).map(call).collect(),
             is_sendable: is_sendable(turn.calls.iter()),
             asks_first: owners.iter().any(asks_first),
             servers: self.servers.clone(),
