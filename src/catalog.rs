@@ -37,8 +37,8 @@ enum Told {
     Each,
     /// It searches for them, but for those that are always offered, and these.
     BySearch(Vec<String>),
-    /// Its service searches for them.
-    ByService(NativeToolSearch),
+    /// Its service searches for them, but for the same.
+    ByService(NativeToolSearch, Vec<String>),
 }
 
 /// The owner of a call of the model.
@@ -101,18 +101,23 @@ impl Catalog {
     /// The same, whose tools the model searches for; `named` are offered beside those that always
     /// are.
     pub(crate) fn searched(mut self, named: Vec<String>) -> Self {
-        let is_more = |name: &String| self.entry(name).is_some_and(|entry| !entry.is_always);
-        let mut named: Vec<_> = named.into_iter().filter(is_more).collect();
-        named.sort();
-        named.dedup();
-        self.told = Told::BySearch(named);
+        self.told = Told::BySearch(self.more(named));
         self
     }
 
     /// The same, whose tools the model's service searches for.
-    pub(crate) fn searched_by(mut self, service: NativeToolSearch) -> Self {
-        self.told = Told::ByService(service);
+    pub(crate) fn searched_by(mut self, service: NativeToolSearch, named: Vec<String>) -> Self {
+        self.told = Told::ByService(service, self.more(named));
         self
+    }
+
+    /// Those of these names that are of tools, and not of any that are always offered.
+    fn more(&self, names: Vec<String>) -> Vec<String> {
+        let is_more = |name: &String| self.entry(name).is_some_and(|entry| !entry.is_always);
+        let mut names: Vec<_> = names.into_iter().filter(is_more).collect();
+        names.sort();
+        names.dedup();
+        names
     }
 
     /// Returns `true` if the model searches for the tools.
@@ -125,8 +130,9 @@ impl Catalog {
     pub(crate) fn is_found(&self, entry: &Entry) -> bool {
         match &self.told {
             Told::Each => false,
-            Told::BySearch(named) => !entry.is_always && !named.contains(&entry.offer().name),
-            Told::ByService(_) => !entry.is_always,
+            Told::BySearch(named) | Told::ByService(_, named) => {
+                !entry.is_always && !named.contains(&entry.offer().name)
+            }
         }
     }
 
@@ -148,7 +154,7 @@ impl Catalog {
                 always.sum::<usize>() + named.len() + SearchTool::ALL.len()
             }
             // Its limit is for those that a model is given at once.
-            Told::ByService(_) => 0,
+            Told::ByService(..) => 0,
         }
     }
 
@@ -223,7 +229,7 @@ impl Catalog {
         let mut pieces: Vec<Bytes> = match &self.told {
             Told::Each => self.by_name().map(|of| of.definitions().clone()).collect(),
             Told::BySearch(_) => self.by_name().map(|of| of.always().0.clone()).collect(),
-            Told::ByService(_) => self.by_name().map(|of| of.deferred().clone()).collect(),
+            Told::ByService(_, named) => self.by_name().map(|of| of.deferred(named)).collect(),
         };
         match &self.told {
             Told::Each => {}
@@ -232,7 +238,7 @@ impl Catalog {
                 pieces.extend(named.map(|entry| entry.offer().definition.clone()));
                 pieces.push(Bytes::from_static(DEFINITIONS.as_bytes()));
             }
-            Told::ByService(service) => {
+            Told::ByService(service, _) => {
                 pieces.push(Bytes::from_static(service.definition().as_bytes()));
             }
         }

@@ -213,20 +213,29 @@ impl Offered {
         (&self.always.0, self.always.1)
     }
 
-    /// The same of all tools, for an upstream that searches itself: those that are not always offered
-    /// are marked to be loaded when they are found.
-    pub(crate) fn deferred(&self) -> &Bytes {
-        self.deferred.get_or_init(|| {
-            let definitions = self.entries.iter().map(|entry| {
-                let definition = &entry.offer.definition;
-                match entry.is_always {
-                    true => definition.clone(),
-                    false => [DEFERRED, &definition[1..]].concat().into(),
-                }
-            });
-            let definitions: Vec<Bytes> = definitions.collect();
-            joined(definitions.iter())
-        })
+    /// The same of all tools, for an upstream that searches itself: all but those that are always
+    /// offered, and those with a name of `named`, are marked to be loaded when they are found.
+    pub(crate) fn deferred(&self, named: &[String]) -> Bytes {
+        let is_named = |entry: &Entry| named.contains(&entry.offer.name);
+        match !named.is_empty() && self.entries.iter().any(is_named) {
+            true => self.deferring(|entry| entry.is_always || is_named(entry)),
+            false => {
+                let usual = || self.deferring(|entry| entry.is_always);
+                self.deferred.get_or_init(usual).clone()
+            }
+        }
+    }
+
+    fn deferring(&self, is_loaded: impl Fn(&Entry) -> bool) -> Bytes {
+        let definitions = self.entries.iter().map(|entry| {
+            let definition = &entry.offer.definition;
+            match is_loaded(entry) {
+                true => definition.clone(),
+                false => [DEFERRED, &definition[1..]].concat().into(),
+            }
+        });
+        let definitions: Vec<Bytes> = definitions.collect();
+        joined(definitions.iter())
     }
 
     /// Finds them, and those of the list that are not offered.

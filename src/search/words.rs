@@ -96,7 +96,7 @@ fn begins_word(mut rest: impl Iterator<Item = char>) -> bool {
 /// and no more of English is that regular.
 fn singular(word: &mut String) {
     let text = word.as_str();
-    if text.len() < 4 || !text.is_ascii() || !text.ends_with('s') {
+    if text.len() < 3 || !text.is_ascii() || !text.ends_with('s') {
         return;
     }
     let is = |ends: &[&str]| ends.iter().any(|end| text.ends_with(end));
@@ -112,7 +112,19 @@ fn singular(word: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_text_has_words_and_each_is_found_in_itself(text in ".{0,40}") {
+            for word in all(&text) {
+                prop_assert!(!word.is_empty() && !word.contains(char::is_whitespace), "{word:?}");
+                prop_assert!(!all(&word).is_empty());
+            }
+        }
+    }
 
     fn all(text: &str) -> Vec<String> {
         let mut all = Vec::new();

@@ -20,10 +20,13 @@ pub(crate) fn told(
         ToolSearch::Auto => request.tools.len() + count > settings.limits.tools,
         ToolSearch::Above(most) => count > most,
     });
+    if !is_searched || count == 0 {
+        return catalog;
+    }
+    // A model that has to call a tool must have been offered it.
+    let chosen = request.chosen_tools();
     match settings.native_tool_search {
-        _ if !is_searched || count == 0 => catalog,
-        Some(service) => catalog.searched_by(service),
-        // A model that has to call a tool must have been offered it.
-        None => catalog.searched(request.chosen_tools()),
+        Some(service) => catalog.searched_by(service, chosen),
+        None => catalog.searched(chosen),
     }
 }

@@ -37,6 +37,8 @@ pub(crate) fn reduced(
     owners.retain(is_own);
     let mut stays = stays.into_iter();
     turn.calls.retain(|_| stays.next().unwrap_or_default());
+    // As they stand in the message now.
+    turn.calls.iter_mut().for_each(|call| call.through = None);
     let note = message.is_empty.then(|| note(reason));
     let message = match note {
         Some(note) => message.saying(note),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     support::{
         events::assembled,
-        framework::{Framework, grows, lookup, results, turn},
+        framework::{Framework, grows, lookup, results, strict, turn},
         gateway::{Gateway, Reply},
         model::{Answer, calls, says},
     },
@@ -229,16 +229,70 @@ async fn the_executed_turns_of_a_stateless_hand_back_are_what_the_model_said() {
     );
 }
 
+/// The function of the first call in the message at this place of a request to the model.
+fn function(gateway: &Gateway, turn: usize, message: usize) -> Value {
+    let asked = gateway.model.asked()[turn].json();
+    asked["messages"][message]["tool_calls"][0]["function"].clone()
+}
+
 #[tokio::test]
-async fn a_caller_who_reads_names_sees_none_of_the_three_in_what_is_to_be_run() {
-    // A call of the caller's own tool through ours is one of that.
-    for stream in [false, true] {
+async fn a_call_of_the_callers_tool_through_ours_is_one_of_that_for_the_caller_alone() {
+    for (stream, changed) in [
+        (false, None),
+        (true, None),
+        (false, Some(r#"{"what":"y"}"#)),
+    ] {
         let own = through("lookup", json!({"what": "x"}));
+        let arguments = own.1.to_string();
         let gateway = Gateway::new([turn(stream, "", &[own]), turn(stream, "Done.", &[])]).await;
         let mut framework = framework(stream);
         let calls = framework.turn(&gateway).await;
         assert_eq!(said(&calls), json!([["lookup", r#"{"what":"x"}"#]]));
+        if let Some(changed) = changed {
+            let message = framework.messages.last_mut().unwrap();
+            message["tool_calls"][0]["function"]["arguments"] = changed.into();
+        }
         framework.answer(&calls);
         assert_eq!(framework.run(&gateway).await, "Done.");
+        let kept = function(&gateway, 1, 1);
+        assert_eq!(kept["name"], "mcp_call_tool");
+        match changed {
+            None => assert_eq!(kept["arguments"], arguments),
+            Some(changed) => {
+                let kept: Value =
+                    serde_json::from_str(kept["arguments"].as_str().unwrap()).unwrap();
+                assert_eq!(kept, json!({"name": "lookup", "arguments": changed}));
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_last_turn_that_calls_the_callers_tool_through_ours_is_one_of_that_tool() {
+    for stream in [false, true] {
+        let gateway = Gateway::new([
+            turn(stream, "", &[echo("a")]),
+            turn(stream, "", &[echo("b")]),
+            turn(
+                stream,
+                "",
+                &[through("lookup", json!({"what": "x"})), echo("c")],
+            ),
+            turn(stream, "Done.", &[]),
+        ])
+        .await;
+        let mut framework = framework(stream);
+        framework.request["mcp"]["max_tool_rounds"] = 1.into();
+        let calls = framework.turn(&gateway).await;
+        assert_eq!(said(&calls), json!([["lookup", r#"{"what":"x"}"#]]));
+        framework.answer(&calls);
+        assert_eq!(framework.run(&gateway).await, "Done.");
+        assert_eq!(gateway.server.calls(), 1);
+        let given = results(&strict(&gateway.model.asked())[3]);
+        assert_eq!(given.last().unwrap(), r#"lookup says {"what":"x"}"#);
+        assert_eq!(
+            function(&gateway, 3, 5),
+            json!({"name": "lookup", "arguments": r#"{"what":"x"}"#})
+        );
     }
 }

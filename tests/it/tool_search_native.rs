@@ -115,6 +115,20 @@ async fn calls_of_tools_that_a_service_has_found_are_like_any_others() {
 }
 
 #[tokio::test]
+async fn a_tool_that_has_to_be_called_is_loaded_at_once() {
+    let gateway = gateway([says("hi")], NativeToolSearch::Anthropic, same).await;
+    let choice = json!({"type": "function", "function": {"name": "s__add"}});
+    gateway.send(&auto(json!({"tool_choice": choice}))).await;
+    let sent = gateway.model.asked()[0].json()["tools"].clone();
+    let tools = sent.as_array().unwrap().iter();
+    let loaded = tools.filter(|tool| tool.get("defer_loading").is_none());
+    let loaded: Vec<_> = loaded
+        .map(|tool| tool["function"]["name"].clone())
+        .collect();
+    assert_eq!(loaded, [json!("s__add"), Value::Null]);
+}
+
+#[tokio::test]
 async fn a_service_that_searches_itself_may_get_more_tools_than_fit() {
     let gateway = gateway([says("hi"), says("hi")], NativeToolSearch::OpenAi, same).await;
     let mut limits = mcp_layer::Limits::default();
