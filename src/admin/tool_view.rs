@@ -20,6 +20,7 @@ pub(super) struct ToolView<'a> {
     selected: bool,
     policy: Option<&'static str>,
     /// It is offered, too, where tools are searched for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     always: bool,
     pub(super) state: ToolState,
     /// The present fingerprint; `null` if the server no longer has the tool.

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::SearchTool;
+use super::tool::SearchTool;
 use crate::{
     apart,
     chat::Arguments,

@@ -1,6 +1,6 @@
 //! A call of `mcp_call_tool` as the one that it means.
 
-use super::SearchTool;
+use super::tool::SearchTool;
 use crate::{
     chat::{Arguments, NAMESPACE, ToolCall},
     json::Object,

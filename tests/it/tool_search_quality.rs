@@ -9,10 +9,13 @@
 //! A task is found if one of the tools that would do is among those that a search for its words gives.
 //! Tokens are bytes of JSON by four.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use mcp_layer::{
-    McpLayer, ToolSearch,
+    Limits, McpLayer, ToolSearch,
     mcp::ServerLimits,
     registry::{MemoryRegistry, Server},
 };
@@ -71,9 +74,14 @@ impl Field {
             servers.insert(name, package);
         }
         let registry = MemoryRegistry::new(records).unwrap();
+        // A megabyte of tools takes its time where nothing is optimized.
+        let patience = Duration::from_secs(120);
+        let (mut limits, mut of_servers) = (Limits::default(), ServerLimits::default());
+        (limits.resolve, of_servers.list) = (patience, patience);
         let layer = McpLayer::new(registry.clone()).with_tool_search(ToolSearch::Auto);
+        let layer = layer.with_limits(limits);
         let gateway = Gateway {
-            layer: layer.with_connections(connections(ServerLimits::default())),
+            layer: layer.with_connections(connections(of_servers)),
             model: Model::default(),
             server: McpServer::start(Mode::Stateless).await,
             registry,

@@ -344,11 +344,12 @@ fn tools() -> Value {
         "annotations": {"description": "As the server says them: hints, not promises."},
         "selected": {"type": "boolean"},
         "policy": maybe("Policy"),
-        "always": {"type": "boolean"},
         "state": word(&["approved", "changed", "new", "removed"]),
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
     }));
+    // Only where it is so.
+    tool["properties"]["always"] = json!({"const": true});
     // The first is there where a tool is new, both where it has changed, so that they can be compared.
     tool["properties"]["definition"] = json!({"type": "object"});
     tool["properties"]["approved_definition"] = json!({"type": "object"});
