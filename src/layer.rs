@@ -21,7 +21,9 @@ use crate::{
     },
     schema_dialect::SchemaDialect,
     service::McpService,
-    settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
+    settings::{
+        Limits, NativeToolSearch, OnMaxRounds, OwnTools, Paths, Settings, Streaming, ToolSearch,
+    },
     tool_loop::{Detached, Gateway, Remembered, Running},
     tool_price::ToolPrice,
     trace::{Payloads, TraceSink},
@@ -196,6 +198,32 @@ impl McpLayer {
     #[must_use]
     pub fn with_on_max_rounds(mut self, on_max_rounds: OnMaxRounds) -> Self {
         self.settings.on_max_rounds = on_max_rounds;
+        self
+    }
+
+    /// Replaces the default of `mcp.tool_search`, for requests that do not say themselves; by default
+    /// [`ToolSearch::Off`].
+    ///
+    /// ```
+    /// use mcp_layer::{McpLayer, ToolSearch, registry::MemoryRegistry};
+    ///
+    /// # let registry = MemoryRegistry::default();
+    /// let layer = McpLayer::new(registry).with_tool_search(ToolSearch::Above(40));
+    /// ```
+    #[must_use]
+    pub fn with_tool_search(mut self, tool_search: ToolSearch) -> Self {
+        self.settings.tool_search = tool_search;
+        self
+    }
+
+    /// Lets the model's service search, where tools are searched for, if it can do that; by default the
+    /// gateway does.
+    ///
+    /// The model then calls the tools by their names, and [`Limits::tools`] counts only the caller's
+    /// own.
+    #[must_use]
+    pub fn with_native_tool_search(mut self, service: NativeToolSearch) -> Self {
+        self.settings.native_tool_search = Some(service);
         self
     }
 

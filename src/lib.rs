@@ -110,6 +110,7 @@ pub mod authorization;
 
 mod catalog;
 mod connect;
+mod tool_search;
 
 mod kept;
 
@@ -170,6 +171,7 @@ mod random;
 mod schema_dialect;
 mod scopes;
 mod scrub;
+mod search;
 mod signing_algorithm;
 mod sse;
 mod subject_token_type;
@@ -200,7 +202,7 @@ pub use self::{
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, OptedIn, ResponseFuture},
-    settings::{Limits, OnMaxRounds, OwnTools, Streaming},
+    settings::{Limits, NativeToolSearch, OnMaxRounds, OwnTools, Streaming, ToolSearch},
     signing_algorithm::SigningAlgorithm,
     subject_token::{InvalidSubjectToken, SubjectToken},
     subject_token_type::SubjectTokenType,

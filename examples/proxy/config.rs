@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    OnMaxRounds, OwnTools, SchemaDialect, Streaming,
+    NativeToolSearch, OnMaxRounds, OwnTools, SchemaDialect, Streaming, ToolSearch,
     registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
@@ -40,6 +40,7 @@ use crate::{
     secrets::Named,
     storage::Database,
     subject::SubjectHeader,
+    tool_search,
     upstream::UpstreamKey,
     vision::{self, Vision},
 };
@@ -87,6 +88,13 @@ pub struct Flags {
     /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
+    /// When models search for tools instead of being offered each: off, auto (where there are more
+    /// than fit), or above a number of tools [default: off]
+    #[arg(long, value_name = "MODE")]
+    tool_search: Option<tool_search::Mode>,
+    /// Tool search of the upstream that is used instead of the proxy's
+    #[arg(long, value_name = "API")]
+    native_tool_search: Option<tool_search::NativeMode>,
     /// Whether callers may choose servers by the header x-mcp-servers [default: true]
     #[arg(long, value_name = "BOOLEAN")]
     header_opt_in: Option<bool>,
@@ -266,6 +274,9 @@ pub struct Config {
     pub streaming: Streaming,
     pub own_tools: OwnTools,
     pub on_max_rounds: OnMaxRounds,
+    pub tool_search: ToolSearch,
+    /// The search of the upstream, used instead of the layer's.
+    pub native_tool_search: Option<NativeToolSearch>,
     /// Callers may choose servers by header.
     pub header_opt_in: bool,
     /// The header in which callers say who their user is.
@@ -534,6 +545,10 @@ impl Config {
                 MaxRoundsMode::Answer => OnMaxRounds::Answer,
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
+            tool_search: (flags.tool_search.or(file.tool_search))
+                .map_or(ToolSearch::Off, |mode| mode.0),
+            native_tool_search: (flags.native_tool_search.or(file.native_tool_search))
+                .map(Into::into),
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
             subject: flags
                 .subject_token_header

@@ -17,7 +17,7 @@ use crate::{
     declared_keys::DeclaredKey,
     guards,
     limits::Limits,
-    oidc, operators,
+    oidc, operators, tool_search,
     vision::Vision,
 };
 
@@ -38,6 +38,8 @@ pub struct File {
     pub streaming: Option<StreamingMode>,
     pub own_tools: Option<OwnToolsMode>,
     pub on_max_rounds: Option<MaxRoundsMode>,
+    pub tool_search: Option<tool_search::Mode>,
+    pub native_tool_search: Option<tool_search::NativeMode>,
     pub header_opt_in: Option<bool>,
     pub subject_token_header: Option<String>,
     pub event_payloads: bool,

@@ -71,6 +71,7 @@ mod silence;
 mod storage;
 mod subject;
 mod target;
+mod tool_search;
 mod upstream;
 mod vision;
 mod watch;
@@ -489,6 +490,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_streaming(config.streaming)
         .with_own_tools(config.own_tools)
         .with_on_max_rounds(config.on_max_rounds)
+        .with_tool_search(config.tool_search)
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
         .with_serial_writes(config.serial_writes)
@@ -499,6 +501,10 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
+    let layer = match config.native_tool_search {
+        Some(service) => layer.with_native_tool_search(service),
+        None => layer,
+    };
     let layer = match config.otlp {
         Some(_) => layer.with_trace_context(otlp::context),
         None => layer,

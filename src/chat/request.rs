@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     asks::{self, Asks},
     instructions::Instruction,
-    tool_choice::{OfServer, ToolChoice},
+    tool_choice::{self, OfServer, ToolChoice},
     turn::Asked,
     unread::Unread,
 };
@@ -297,6 +297,16 @@ impl ChatRequest {
         if let Some(place) = self.choice_place.clone() {
             self.tool_choice.choose(value, place);
         }
+    }
+
+    /// The tools that `tool_choice` names, as it is for the first turn: the model must see these.
+    pub(crate) fn chosen_tools(&self) -> Vec<String> {
+        let callers = || {
+            let place = self.choice_place.clone()?;
+            std::str::from_utf8(&self.body[place]).ok()
+        };
+        let choice = self.tool_choice.chosen().or_else(callers);
+        choice.map(tool_choice::names).unwrap_or_default()
     }
 
     /// The edit that makes `tool_choice` what was chosen for it.

@@ -2,13 +2,13 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::tool::Offer;
+use super::{searched::Searched, tool::Offer};
 use crate::{
     apart,
     left_out::LeftOut,
@@ -22,6 +22,9 @@ const REREAD_HERE: usize = 32 << 10;
 /// The projects whose share of the tools is kept; those of others are put together for each request,
 /// which copies their definitions.
 const SHARES: usize = 16;
+
+/// What a definition begins with that is loaded when it is found.
+const DEFERRED: &[u8] = br#"{"defer_loading":true,"#;
 
 /// What a model is told that sends `null` for a member that does not take it: to leave it out could
 /// change what the tool is asked to do (danny-avila/LibreChat#11905, openclaw/openclaw#96729).
@@ -39,6 +42,12 @@ pub(crate) struct Offered {
     entries: Vec<Entry>,
     /// The elements for a request's `tools`, with commas between them.
     definitions: Bytes,
+    /// The same of those that are always offered, and their number.
+    always: (Bytes, usize),
+    /// All of them for an upstream that searches itself, once one was asked.
+    deferred: OnceLock<Bytes>,
+    /// Finds them, and those of the list that are not offered.
+    searched: Arc<Searched>,
     /// The places of those whose texts were cleaned.
     cleaned: Vec<usize>,
     withheld: Arc<[LeftOut]>,
@@ -54,6 +63,8 @@ pub(crate) struct Offered {
 pub(crate) struct Entry {
     pub(crate) server: Arc<Server>,
     pub(crate) policy: ToolPolicy,
+    /// It is offered, too, where tools are searched for.
+    pub(crate) is_always: bool,
     pub(super) offer: Arc<Offer>,
     /// The pins accepted when the tool was listed.
     pub(super) pins: Option<Arc<Pins>>,
@@ -129,10 +140,16 @@ impl Offered {
         entries: Vec<Entry>,
         definitions: Bytes,
         withheld: Arc<[LeftOut]>,
+        searched: Arc<Searched>,
     ) -> Self {
         let places = entries.iter().enumerate();
         let cleaned = places.filter(|(_, entry)| entry.offer.is_cleaned);
+        let always = entries.iter().filter(|entry| entry.is_always);
+        let always = always.map(|entry| &entry.offer.definition);
         Self {
+            always: (joined(always.clone()), always.count()),
+            deferred: OnceLock::new(),
+            searched,
             cleaned: cleaned.map(|(place, _)| place).collect(),
             server,
             entries,
@@ -187,7 +204,7 @@ impl Offered {
     fn part(&self, places: &[usize], withheld: Arc<[LeftOut]>) -> Self {
         let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
         let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
-        let part = Self::new(self.server.clone(), entries, definitions, withheld);
+        let part = Self::new(self.server.clone(), entries, definitions, withheld, self.searched.clone());
         part.with_instructions(self.instructions.clone())
     }
 
@@ -206,9 +223,12 @@ impl Offered {
             ..entry.clone()
         });
         Arc::new(Self {
-            server: self.server.clone(),
             entries: entries.collect(),
+            server: self.server.clone(),
             definitions: self.definitions.clone(),
+            always: self.always.clone(),
+            deferred: self.deferred.clone(),
+            searched: self.searched.clone(),
             cleaned: self.cleaned.clone(),
             withheld: self.withheld.clone(),
             instructions: self.instructions.clone(),
@@ -234,6 +254,41 @@ impl Offered {
     /// The elements for a request's `tools`, with commas between them; empty without tools.
     pub(crate) fn definitions(&self) -> &Bytes {
         &self.definitions
+    }
+
+    /// The same of those that are always offered, and their number.
+    pub(crate) fn always(&self) -> (&Bytes, usize) {
+        (&self.always.0, self.always.1)
+    }
+
+    /// The same of all tools, for an upstream that searches itself: all but those that are always
+    /// offered, and those with a name of `named`, are marked to be loaded when they are found.
+    pub(crate) fn deferred(&self, named: &[String]) -> Bytes {
+        let is_named = |entry: &Entry| named.contains(&entry.offer.name);
+        match !named.is_empty() && self.entries.iter().any(is_named) {
+            true => self.deferring(|entry| entry.is_always || is_named(entry)),
+            false => {
+                let usual = || self.deferring(|entry| entry.is_always);
+                self.deferred.get_or_init(usual).clone()
+            }
+        }
+    }
+
+    fn deferring(&self, is_loaded: impl Fn(&Entry) -> bool) -> Bytes {
+        let definitions = self.entries.iter().map(|entry| {
+            let definition = &entry.offer.definition;
+            match is_loaded(entry) {
+                true => definition.clone(),
+                false => [DEFERRED, &definition[1..]].concat().into(),
+            }
+        });
+        let definitions: Vec<Bytes> = definitions.collect();
+        joined(definitions.iter())
+    }
+
+    /// Finds them, and those of the list that are not offered.
+    pub(crate) fn searched(&self) -> &Arc<Searched> {
+        &self.searched
     }
 
     /// The place of the tool that is offered as `name`.

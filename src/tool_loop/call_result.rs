@@ -30,6 +30,8 @@ pub(crate) struct CallResult {
     pub(crate) message: Bytes,
     /// Images and recordings for the model, shown behind all tool messages of the round.
     pub(crate) media: Vec<MediaPart>,
+    /// `true` for a search for tools, which asked no server.
+    pub(crate) is_search: bool,
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
@@ -68,6 +70,8 @@ struct Kept<'a> {
     is_denied: bool,
     #[serde(borrow)]
     message: &'a RawValue,
+    #[serde(default)]
+    is_search: bool,
     is_beyond: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     limit: Option<LimitNote>,
@@ -104,6 +108,7 @@ impl CallResult {
             is_cleaned: self.is_cleaned,
             is_denied: self.is_denied,
             message: serde_json::from_slice(&self.message).ok()?,
+            is_search: self.is_search,
             is_beyond: self.is_beyond,
             limit: self.limit.clone(),
             cost: self.cost,
@@ -127,6 +132,7 @@ impl CallResult {
             is_denied: kept.is_denied,
             message: bytes(kept.message),
             media,
+            is_search: kept.is_search,
             is_beyond: kept.is_beyond,
             limit: kept.limit,
             cost: kept.cost,

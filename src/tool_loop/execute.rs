@@ -171,6 +171,7 @@ impl Batch<'_> {
             truncated: false,
             is_cleaned: false,
             is_denied: false,
+            is_search: false,
             is_beyond: true,
             limit: None,
             cost: None,
@@ -227,6 +228,13 @@ impl Batch<'_> {
                     Err(fault) => Err(fault),
                 };
                 (events, result)
+            }
+            Owner::Search(search) => {
+                let events = self.begins(call, owner, None);
+                let found = search.answer(&call.arguments).instrument(record.span());
+                let found = found.await.map(CallReturn::of_text);
+                let fault = |text: String| CallFault::new("invalid_arguments", text);
+                (events, found.map_err(fault))
             }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
@@ -333,6 +341,7 @@ impl Batch<'_> {
             truncated,
             is_cleaned,
             is_denied,
+            is_search: owner.is_search(),
             is_beyond: false,
             limit,
             cost,
@@ -463,6 +472,16 @@ impl Batch<'_> {
     }
 }
 
+impl CallReturn {
+    fn of_text(text: String) -> Self {
+        Self {
+            is_error: false,
+            text,
+            media: Vec::new(),
+        }
+    }
+}
+
 /// The time that a call has in a batch that ends so, of at most `limit`; `None` when it is up.
 fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
     let left = batch_ends.saturating_duration_since(Instant::now());
@@ -484,6 +503,7 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
         truncated: false,
         is_cleaned: false,
         is_denied: false,
+        is_search: owner.is_search(),
         is_beyond: false,
         limit: None,
         cost: None,
@@ -497,6 +517,7 @@ fn named(call: &ToolCall, owner: Owner<'_>) -> (Option<String>, String) {
             Some(entry.server.name.to_string()),
             entry.offer().tool.clone(),
         ),
+        Owner::Search(search) => (None, search.name().to_owned()),
         Owner::Caller | Owner::Unknown => {
             (None, short(call.function.as_deref().unwrap_or_default()))
         }

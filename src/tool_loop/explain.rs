@@ -7,7 +7,7 @@ use super::{
     choice, conflicts,
     gateway::Gateway,
     options::Options,
-    resolve,
+    resolve, searching,
     ways::{self, ByModel, OptInHeaders},
 };
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct ToolOffer {
     pub(crate) offered_name: String,
     pub(crate) server: ServerName,
     pub(crate) tool: String,
+    /// The model finds it by a search, and is not offered it before.
+    pub(crate) is_found: bool,
 }
 
 /// A request, the headers that say what it asks for, and the hosts that it may have come to.
@@ -76,8 +78,12 @@ async fn offered(
     let whose = (project, &tokens);
     let active = resolve::active(gateway, whose, &options.servers, looked_up, None).await?;
     let catalog = resolve::selected(&active, project, &options.rules, options.only())?;
-    conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
     choice::say(&mut request, &options.labels, &catalog)?;
+    let catalog = match options.loops(&request, &gateway.settings) {
+        true => searching::told(catalog, &request, options.tool_search, &gateway.settings),
+        false => catalog,
+    };
+    conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
     let unchosen = match options.only() {
         Some((_, "mcp.tools")) => "mcp.tools does not name it",
         _ => "the request does not choose it",
@@ -86,6 +92,7 @@ async fn offered(
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),
         tool: entry.offer().tool.clone(),
+        is_found: catalog.is_found(entry),
     });
     Ok(Explanation {
         no_default: None,

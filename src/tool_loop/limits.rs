@@ -33,7 +33,7 @@ fn handed_back(owner: &Owner<'_>) -> Option<StoppedBy> {
     match owner {
         Owner::Caller => Some(StoppedBy::CallerTools),
         Owner::Ours(entry) if entry.policy == ToolPolicy::AskFirst => Some(StoppedBy::AskFirst),
-        Owner::Ours(_) | Owner::Unknown => None,
+        Owner::Ours(_) | Owner::Search(_) | Owner::Unknown => None,
     }
 }
 

@@ -71,6 +71,7 @@ mod repeat;
 mod resolve;
 mod resume;
 mod running;
+mod searching;
 #[cfg(feature = "admin")]
 mod single;
 mod spending;
@@ -449,7 +450,9 @@ impl Exchange {
         if reason.is_some() {
             return reason;
         }
-        let has_room = self.keeper.reserve(owners.len()).await;
+        // What a search has found may be lost: the model searches again.
+        let is_lasting = owners.iter().any(|owner| !owner.is_search());
+        let has_room = !is_lasting || self.keeper.reserve(owners.len()).await;
         if !has_room {
             return Some(StoppedBy::CallerTools);
         }

@@ -13,11 +13,17 @@ use serde_json::{
 use super::{call_result::CallResult, quotas::LimitNote};
 use crate::{catalog::Catalog, chat::Usage, kept::DoneSteps, settings::Settings, trace::StoppedBy};
 
+/// The turns of a request that search for tools and are no rounds: enough to search, to search again
+/// with other words, and to read what was found.
+const SEARCHES: u64 = 4;
+
 /// Rounds, calls and usage, counted as they happen.
 #[derive(Clone, Debug)]
 pub(crate) struct Receipt {
     wanted: bool,
     rounds: u64,
+    /// The turns that searched for tools and were no rounds.
+    searches: u64,
     max_tool_rounds: u64,
     calls: Vec<CallEntry>,
     /// Calls beyond those that turns may make; none of them ran.
@@ -117,6 +123,8 @@ struct Replay {
 #[derive(Serialize, Deserialize)]
 struct Figures<'a> {
     rounds: u64,
+    #[serde(default)]
+    searches: u64,
     calls: Cow<'a, [CallEntry]>,
     calls_omitted: usize,
     usage_by_round: Cow<'a, [Option<Map<String, Value>>]>,
@@ -167,6 +175,7 @@ impl Receipt {
         Self {
             wanted,
             rounds: 0,
+            searches: 0,
             max_tool_rounds,
             calls: Vec::new(),
             calls_omitted: 0,
@@ -209,6 +218,7 @@ impl Receipt {
     pub(crate) fn done(&self) -> Option<DoneSteps> {
         let figures = Figures {
             rounds: self.rounds,
+            searches: self.searches,
             calls: (&*self.calls).into(),
             calls_omitted: self.calls_omitted,
             usage_by_round: (&*self.usage_by_round).into(),
@@ -232,7 +242,7 @@ impl Receipt {
         let Ok(figures) = serde_json::from_str::<Figures<'_>>(done.figures.get()) else {
             return;
         };
-        self.rounds = figures.rounds;
+        (self.rounds, self.searches) = (figures.rounds, figures.searches);
         self.calls = figures.calls.into_owned();
         self.earlier_calls = self.calls.len();
         self.calls_omitted = figures.calls_omitted;
@@ -259,6 +269,12 @@ impl Receipt {
 
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
+    }
+
+    /// Returns `true` if the next batch counts as a round: any but one of the first that only search
+    /// for tools.
+    pub(crate) fn is_round(&self, is_search: bool) -> bool {
+        !is_search || self.searches >= SEARCHES
     }
 
     /// Takes the usage of all turns of this request, which the receipt then has no more.
@@ -293,15 +309,21 @@ impl Receipt {
         self.usage_by_round.push(usage);
     }
 
-    /// Counts a round. `message` is the assistant's, unless the caller has it already; `media` are the
-    /// messages that show what results have beside text.
+    /// Counts a batch: a round, or a search before one. `message` is the assistant's, unless the caller
+    /// has it already; `media` are the messages that show what results have beside text.
     pub(crate) fn add_round(
         &mut self,
         message: Option<&Bytes>,
         results: &[CallResult],
         media: &[Bytes],
     ) {
-        self.rounds += 1;
+        let is_round = self.is_round(results.iter().all(|result| result.is_search));
+        // A search stands with the round that it is made for.
+        let round = self.rounds + 1;
+        match is_round {
+            true => self.rounds = round,
+            false => self.searches += 1,
+        }
         self.messages.extend(message.cloned());
         for result in results {
             self.messages.push(result.message.clone());
@@ -310,7 +332,7 @@ impl Receipt {
                 continue;
             }
             self.calls.push(CallEntry {
-                round: self.rounds,
+                round,
                 id: result.id.clone(),
                 server: result.server.clone(),
                 tool: result.tool.clone(),

@@ -129,6 +129,7 @@ async fn run(
         id: ID.to_owned(),
         function: Some(entry.offer().name.clone()),
         arguments: Arguments::Text(arguments),
+        through: None,
     };
     let limits = &gateway.settings.limits;
     let sessions = gateway.connections.exchange();

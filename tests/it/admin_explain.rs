@@ -307,3 +307,25 @@ async fn a_store_without_a_layer_explains_nothing() {
     let answer = operator.post(EXPLAIN, &of(None)).await;
     assert_eq!(answer.error(404).0, "not_found");
 }
+
+#[tokio::test]
+async fn tools_that_the_model_finds_by_a_search_are_marked() {
+    let wondering = Wondering::new(&[tool("a", "A"), tool("b", "B")], |server| {
+        let tools = [SelectedTool::from("a").always(), "b".into()];
+        server.tools = ToolSelection::only(tools).unwrap();
+    })
+    .await;
+    let mut body = of(None);
+    body["mcp"]["auto_execute_tools"] = true.into();
+    assert_eq!(wondering.offered(&body).await, ["s__a", "s__b"]);
+    body["mcp"]["tool_search"] = true.into();
+    let explained = wondering.explain(&body).await.expect(200);
+    let expected = json!([
+        {"offered_name": "s__a", "server": "s", "tool": "a"},
+        {"offered_name": "s__b", "server": "s", "tool": "b", "found": true},
+    ]);
+    assert_eq!(explained["tools"], expected);
+    // Without the loop nothing is searched for.
+    body["mcp"]["auto_execute_tools"] = false.into();
+    assert_eq!(wondering.offered(&body).await, ["s__a", "s__b"]);
+}

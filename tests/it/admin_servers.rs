@@ -73,7 +73,7 @@ async fn a_server_is_created_read_replaced_and_removed() {
         "display_name": "Wiki", "description": "All about \"it\"\n",
         "url": "https://mcp.example.com/sse", "transport": "sse",
         "projects": ["batch", "web"],
-        "tools": ["read", {"name": "write", "policy": "ask_first"}],
+        "tools": ["read", {"name": "write", "policy": "ask_first"}, {"name": "search", "always": true}],
         "grants": [{"project": "web", "tools": ["read"], "calls_per_minute": 5}],
         "instructions": true, "share_session": "caller", "trace_context": false,
         "call": 120, "call_max": 900,

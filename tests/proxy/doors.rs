@@ -403,6 +403,8 @@ fn a_pasted_secret_is_in_no_message_about_the_configuration() {
         "streaming = \"{}\"".into(),
         "own_tools = \"{}\"".into(),
         "on_max_rounds = \"{}\"".into(),
+        "tool_search = \"{}\"".into(),
+        "native_tool_search = \"{}\"".into(),
         "header_opt_in = \"{}\"".into(),
         "subject_token_header = \"{} \"".into(),
         "event_payloads = \"{}\"".into(),

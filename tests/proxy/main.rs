@@ -242,6 +242,10 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ("streaming = \"always\"", "return-tool-calls"),
         ("own_tools = \"mine\"", "split"),
         ("on_max_rounds = \"go on\"", "answer"),
+        ("tool_search = \"on\"", "\"off\", \"auto\", or a number"),
+        ("tool_search = -1", "\"off\", \"auto\", or a number"),
+        ("tool_search = true", "\"off\", \"auto\", or a number"),
+        ("native_tool_search = \"gemini\"", "openai"),
         ("header_opt_in = \"on\"", "boolean"),
         (
             "subject_token_header = \"authorization\"",

@@ -12,7 +12,7 @@ use super::{
     super::fault::{Code, Fault},
     control::{Control, texts},
     form::Form,
-    selection::selected,
+    selection::{Chosen, selected},
     text::Shown,
 };
 use crate::registry::{
@@ -363,6 +363,11 @@ pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(
                       or auto for each of them";
         return Err(Fault::of(Code::InvalidServer, "tools", reason));
     }
+    if is_all && form.has("always") {
+        let reason = "that are always offered have to be selected: choose Selected tools, \
+                      or clear Always offered of each of them";
+        return Err(Fault::of(Code::InvalidServer, "tools", reason));
+    }
     let tools = match is_all {
         true => "all".into(),
         false => selection(form, form.all("tool"), entered.get("tools")),
@@ -380,22 +385,39 @@ pub(super) fn every_tool<'a>(form: &'a Form, stored: &Tree<'_>) -> Tree<'a> {
     selection(form, form.all("tool_name"), stored)
 }
 
-/// These tools and the typed ones, with their policies. A tool that is not listed at the moment has
-/// no row in the form, and keeps its stored policy.
+/// These tools and the typed ones, each as it is selected. A tool that is not listed at the moment has
+/// no row in the form, and stays as it is stored.
 fn selection<'a>(
     form: &'a Form,
     tools: impl Iterator<Item = &'a str>,
     stored: &Tree<'_>,
 ) -> Tree<'a> {
     let kept = stored.items().iter().filter_map(selected);
+    let always: BTreeSet<&str> = form.all("always").collect();
     let given = form.all("tool_name").zip(form.all("policy"));
-    let policies: BTreeMap<&str, &str> = kept.chain(given).collect();
+    let given = given.map(|(tool, policy)| {
+        let is_always = always.contains(tool);
+        (tool, Chosen { policy, is_always })
+    });
+    let chosen: BTreeMap<&str, Chosen<'_>> = kept.chain(given).collect();
     let typed = form.text("more_tools").lines().map(str::trim);
     let typed = typed.filter(|tool| !tool.is_empty());
     let tools: BTreeSet<&str> = tools.chain(typed).collect();
-    let tools = tools.into_iter().map(|tool| match policies.get(tool) {
-        Some(&"ask_first") => Tree::new().with("name", tool).with("policy", "ask_first"),
-        _ => tool.into(),
+    let tools = tools.into_iter().map(|tool| {
+        let chosen = chosen.get(tool);
+        let asks = chosen.is_some_and(|chosen| chosen.policy == "ask_first");
+        let is_always = chosen.is_some_and(|chosen| chosen.is_always);
+        if !asks && !is_always {
+            return tool.into();
+        }
+        let mut entered = Tree::new().with("name", tool);
+        if asks {
+            entered.set("policy", "ask_first");
+        }
+        if is_always {
+            entered.set("always", true);
+        }
+        entered
     });
     tools.collect()
 }
@@ -582,6 +604,21 @@ mod tests {
         assert_eq!(read(fields, &stored).unwrap(), json!(["a", asked("c")]));
         let asks = "tools=all&tool_name=a&policy=ask_first&tool=a";
         assert!(read(asks, &stored).is_err());
+
+        let always = "tools=only&tool_name=a&policy=auto&tool=a&always=a&tool_name=b\
+                      &policy=ask_first&tool=b&always=b&always=c&more_tools=d";
+        let stored = json!([{"name": "d", "always": true}]).to_string();
+        let stored = Tree::json(stored.as_bytes()).unwrap();
+        assert_eq!(
+            read(always, &stored).unwrap(),
+            json!([
+                {"name": "a", "always": true},
+                {"name": "b", "policy": "ask_first", "always": true},
+                {"name": "d", "always": true},
+            ])
+        );
+        let all = "tools=all&tool_name=a&policy=auto&tool=a&always=a";
+        assert!(read(all, &stored).is_err());
     }
 
     #[test]

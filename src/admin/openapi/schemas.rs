@@ -135,6 +135,11 @@ fn words() -> Value {
                 entered(&["name"], json!({
                     "name": {"type": "string", "minLength": 1},
                     "policy": maybe("Policy"),
+                    "always": {
+                        "type": "boolean",
+                        "default": false,
+                        "description": "It is offered also where tools are searched for.",
+                    },
                 })),
             ],
         },
@@ -366,6 +371,8 @@ fn tools() -> Value {
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
     }));
+    // Only where it is so.
+    tool["properties"]["always"] = json!({"const": true});
     // The first is there where a tool is new, both where it has changed, so that they can be compared.
     tool["properties"]["definition"] = json!({"type": "object"});
     tool["properties"]["approved_definition"] = json!({"type": "object"});
@@ -802,13 +809,18 @@ fn rest() -> Value {
                     "own_tools": {"enum": ["split", "whole"]},
                     "on_stream": {"enum": ["execute", "return"]},
                     "events": {"type": "boolean", "default": false},
+                    "tool_search": {"type": "boolean"},
                 })),
             },
         },
         "Explanation": entered(&["tools", "left_out"], json!({
-            "tools": tool(json!({
+            "tools": {"type": "array", "items": entered(&["offered_name", "server", "tool"], json!({
                 "offered_name": text(), "server": reference("ServerName"), "tool": text(),
-            })),
+                "found": {
+                    "const": true,
+                    "description": "The model finds it by a search, and is not offered it before.",
+                },
+            }))},
             "left_out": tool(json!({
                 "server": reference("ServerName"), "tool": text(), "reason": text(),
             })),

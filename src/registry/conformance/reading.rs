@@ -82,6 +82,8 @@ pub fn servers() -> Vec<Server> {
     let tools = [
         SelectedTool::from("ask_question"),
         SelectedTool::new("delete/page \"x\"", ToolPolicy::AskFirst),
+        SelectedTool::from("search").always(),
+        SelectedTool::new("write", ToolPolicy::AskFirst).always(),
     ];
     let oauth = OAuth2 {
         grant: OAuthGrant::TokenExchange,

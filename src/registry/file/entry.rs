@@ -200,7 +200,7 @@ mod tests {
             url = "https://mcp.deepwiki.com/mcp"
             transport = "sse"
             projects = ["web", "batch"]
-            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
+            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list", always = true }]
             grants = [
                 { project = "web", tools = ["list"], calls_per_day = 5, tool_limits = [{ tool = "list", calls_at_once = 1 }] },
             ]
@@ -235,6 +235,7 @@ mod tests {
             Some(ToolPolicy::AskFirst)
         );
         assert_eq!(server.tools.policy("list"), Some(ToolPolicy::Auto));
+        assert!(server.tools.is_always("list") && !server.tools.is_always("delete_page"));
         assert_eq!(server.tools.policy("other"), None);
         let grant = server.grants.of("web").unwrap();
         assert!(grant.has("list") && !grant.has("ask_question"));
@@ -327,7 +328,7 @@ mod tests {
             ),
             (
                 "tools = [3]",
-                "tools[0]: must be a tool's name, or { name, policy, fingerprint } (line 4)",
+                "tools[0]: must be a tool's name, or { name, policy, always, fingerprint } (line 4)",
             ),
             (
                 "tools = []",
@@ -340,6 +341,10 @@ mod tests {
             (
                 "tools = [{ policy = \"auto\" }]",
                 "tools[0].name: is missing (line 4)",
+            ),
+            (
+                "tools = [{ name = \"t\", always = \"yes\" }]",
+                "tools[0].always: must be true or false (line 4)",
             ),
             (
                 "tools = [\"t\", { name = \"u\", policy = \"never\" }]",

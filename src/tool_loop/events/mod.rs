@@ -182,6 +182,7 @@ mod tests {
             is_cleaned: false,
             is_denied: false,
             message: "{}".into(),
+            is_search: false,
             is_beyond: false,
             limit: None,
             cost: None,

@@ -25,7 +25,7 @@ use crate::{
         options::Options,
         receipt::Receipt,
         record::Record,
-        resolve, spending,
+        resolve, searching, spending,
         ways::default,
     },
     within::within,
@@ -75,10 +75,17 @@ impl Prepared {
             false => found.await?,
             true => in_time(found).await?,
         };
-        conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
         if options.enabled {
             choice::say(&mut self.request, &options.labels, &catalog)?;
         }
+        let catalog = match options.loops(&self.request, &gateway.settings) {
+            true => {
+                let wanted = options.tool_search;
+                searching::told(catalog, &self.request, wanted, &gateway.settings)
+            }
+            false => catalog,
+        };
+        conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
         let catalog = Arc::new(catalog);
         self.record.offers(&catalog);
         Ok((project, catalog))

@@ -11,6 +11,7 @@ use crate::{
         receipt::HandedBack,
         record::Ending,
         repeat::{again, taken},
+        unfinished,
     },
     trace::StoppedBy,
 };
@@ -36,6 +37,7 @@ impl Exchange {
         // One at the end of the rounds is an answer, too.
         let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
         let handed_back = self.keep(turn, owners, reason, is_answer).await;
+        let shown = shown.or_else(|| unfinished::without_searches(turn, owners, reason));
         self.park_sessions();
         let mut closing = match is_answer {
             true => self.receipt.closing(reason),

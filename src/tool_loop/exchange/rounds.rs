@@ -130,7 +130,11 @@ impl Exchange {
         let ends = self.budget.batch_ends();
         let allowed = self.budget.take_calls(calls.len().min(turn_calls));
         let parallel = self.request.parallel;
-        let round = self.record.round();
+        let is_search = calls.iter().all(|(_, owner)| owner.is_search());
+        let round = match self.receipt.is_round(is_search) {
+            true => self.record.round(),
+            false => self.record.next_round(),
+        };
         // A repeat goes on counting where the first ended, as the receipt does.
         let events = self.events.as_ref();
         let events = events.map(|events| events.of_round(self.receipt.rounds() + 1));

@@ -127,6 +127,7 @@ impl Exchange {
             Ok(mut turn) => {
                 self.remember(&changed, upstream.path());
                 self.count(&mut turn);
+                turn.calls = claim::meant(turn.calls, &self.catalog);
                 Ok(turn)
             }
             Err(NoTurn::Stream(failure)) => Err(Missed::Failed(failure)),

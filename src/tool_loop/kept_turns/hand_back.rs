@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{keeper::Keeper, room};
 use crate::{
     catalog::Owner,
-    chat::{ToolCall, Turn, is_media_message, is_sendable},
+    chat::{ToolCall, Turn, as_meant, is_media_message, is_sendable},
     kept::{KeptCall, KeptTurn, PLACES, handed_back},
     registry::ExchangeId,
     tool_loop::receipt::HandedBack,
@@ -79,24 +79,27 @@ impl Keeper {
         put?;
         self.room = None;
         self.last = Some(record);
-        let goes = |place: usize| asks_first || owners.get(place).is_some_and(is_own);
+        let goes = |owner: &Owner<'_>| asks_first && !owner.is_search() || is_own(owner);
+        let goes = |place: usize| owners.get(place).is_some_and(goes);
         let id = |place| goes(place).then(|| ids.write(record, place));
+        let meant = as_meant(&message, &turn.calls);
         Some(HandedBack {
-            calls: handed_back(&message, id, false)?,
-            delta: handed_back(&message, id, true)?,
+            calls: handed_back(&meant, id, false)?,
+            delta: handed_back(&meant, id, true)?,
         })
     }
 
     /// The record of a turn whose calls have these owners; none of them has run.
     fn kept_turn(&self, turn: &Turn, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
-        let call = |owner: &Owner<'_>| KeptCall {
+        let call = |(owner, call): (&Owner<'_>, &ToolCall)| KeptCall {
             is_ours: !is_own(owner),
+            is_through: call.through.is_some(),
             ..KeptCall::default()
         };
         KeptTurn {
             before: self.executed.clone(),
             turn: message.clone(),
-            calls: owners.iter().map(call).collect(),
+            calls: owners.iter().zip(&turn.calls).map(call).collect(),
             is_sendable: is_sendable(turn.calls.iter()),
             servers: self.servers.clone(),
             tools: self.tools.clone(),

@@ -234,6 +234,11 @@ impl Record {
         state.rounds
     }
 
+    /// The number that the next batch will have: a search before it is none itself.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.0.state().rounds + 1
+    }
+
     /// Records that a turn has made so many calls more than it may: one line for all of them.
     pub(crate) fn beyond(&self, round: u64, calls: usize) {
         if calls == 0 {
