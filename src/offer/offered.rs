@@ -204,7 +204,13 @@ impl Offered {
     fn part(&self, places: &[usize], withheld: Arc<[LeftOut]>) -> Self {
         let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
         let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
-        let part = Self::new(self.server.clone(), entries, definitions, withheld, self.searched.clone());
+        let part = Self::new(
+            self.server.clone(),
+            entries,
+            definitions,
+            withheld,
+            self.searched.clone(),
+        );
         part.with_instructions(self.instructions.clone())
     }
 

@@ -10,9 +10,9 @@ use crate::{
     project::Project,
     registry::{
         auth::Auth,
-        oauth_grant::OAuthGrant,
         call_limits::{CallLimit, CallLimits},
         grant::{ProjectGrant, ProjectGrants},
+        oauth_grant::OAuthGrant,
         oauth2::OAuth2,
         server::Server,
         server_registry::ServerRegistry,
