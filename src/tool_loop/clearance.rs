@@ -98,7 +98,7 @@ impl Clearing<'_> {
     ) -> Result<(Checked, bool), CallFault> {
         let mut asks = false;
         let guards = self.gateway.guards.now();
-        let mut guards = self.guards(&guards, GuardStage::Before, entry).peekable();
+        let mut guards = asked(&guards, GuardStage::Before, entry).peekable();
         if guards.peek().is_none() {
             return Ok((arguments, asks));
         }
@@ -148,7 +148,7 @@ impl Clearing<'_> {
         (text, is_error): (&str, bool),
     ) -> Result<Option<String>, CallFault> {
         let guards = self.gateway.guards.now();
-        let mut guards = self.guards(&guards, GuardStage::After, entry).peekable();
+        let mut guards = asked(&guards, GuardStage::After, entry).peekable();
         if guards.peek().is_none() {
             return Ok(None);
         }
@@ -185,20 +185,7 @@ impl Clearing<'_> {
     /// Returns `true` if a guard sees the results of this tool: nobody is told of them before.
     pub(crate) fn sees_results(self, entry: &Entry) -> bool {
         let guards = self.gateway.guards.now();
-        self.guards(&guards, GuardStage::After, entry)
-            .next()
-            .is_some()
-    }
-
-    /// The guards that are asked about this tool.
-    fn guards<'g>(
-        self,
-        all: &'g [GuardRule],
-        stage: GuardStage,
-        entry: &'g Entry,
-    ) -> impl Iterator<Item = &'g GuardRule> {
-        let name = &*entry.offer().name;
-        all.iter().filter(move |guard| guard.is_for(stage, name))
+        asked(&guards, GuardStage::After, entry).next().is_some()
     }
 
     fn subject<'a>(self, entry: &'a Entry, call: &'a ToolCall) -> Subject<'a> {
@@ -267,6 +254,16 @@ impl Question<'_> {
         self.came_to(outcome, Some(&fault.to_string()));
         passes
     }
+}
+
+/// The guards that are asked about this tool.
+fn asked<'g>(
+    all: &'g [GuardRule],
+    stage: GuardStage,
+    entry: &'g Entry,
+) -> impl Iterator<Item = &'g GuardRule> {
+    let name = &*entry.offer().name;
+    all.iter().filter(move |guard| guard.is_for(stage, name))
 }
 
 /// A guard's reason, on one line, without what cannot be seen, and not too long.

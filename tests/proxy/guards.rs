@@ -127,14 +127,10 @@ async fn declared_guards_see_calls_and_results() {
     }
 }
 
-#[tokio::test]
-async fn guards_are_listed_by_the_check_and_read_again_at_sighup() {
-    let (model, server) = (
-        model("hello").await,
-        McpServer::start(Mode::Stateless).await,
-    );
+#[test]
+fn guards_are_listed_by_the_check() {
     let guards = "[[guards]]\nbuiltin = \"secrets\"\naction = \"mask\"\n[[guards]]\nurl = \"https://guards.example/\"\ntools = [\"a__*\", \"b__c\"]\nafter = true\ntimeout_ms = 300\nfail = \"open\"\n";
-    let (code, out, err) = Proxy::run(&config(&model, &server, guards), &["--check"]);
+    let (code, out, err) = Proxy::run(guards, &["--check"]);
     assert_eq!(code, 0, "{err}");
     for line in [
         "guard secrets-1: before and after, *, within 2000 ms, fails closed",
@@ -142,7 +138,14 @@ async fn guards_are_listed_by_the_check_and_read_again_at_sighup() {
     ] {
         assert!(out.lines().any(|told| told == line), "{out}");
     }
+}
 
+#[tokio::test]
+async fn guards_are_read_again_at_sighup() {
+    let (model, server) = (
+        model("hello").await,
+        McpServer::start(Mode::Stateless).await,
+    );
     let path = file(&config(&model, &server, ""));
     let proxy = Proxy::over(&path, &["--admin-listen", "off"], &[]);
     assert_eq!(told(&proxy).await, "hello");
@@ -163,8 +166,8 @@ async fn guards_are_listed_by_the_check_and_read_again_at_sighup() {
     assert_eq!(told(&proxy).await, "hello");
 }
 
-#[tokio::test]
-async fn a_table_that_means_nothing_is_an_error() {
+#[test]
+fn a_table_that_means_nothing_is_an_error() {
     for (table, expected) in [
         ("", "needs a url, or builtin"),
         (

@@ -301,14 +301,14 @@ mod tests {
         let (events, reader) = Events::new(None, false);
         let (one, other) = (begin(&events, "a"), begin(&events, "b"));
         assert_eq!(next(&reader).await.len(), 2);
-        tell(&one.on_progress(), 1.0, None, None);
+        tell(&one.on_progress(true), 1.0, None, None);
         assert_eq!(next(&reader).await.len(), 1);
         let began = Instant::now();
-        tell(&one.on_progress(), 2.0, None, None);
+        tell(&one.on_progress(true), 2.0, None, None);
         other.finish(&result(), "done");
         assert_eq!(next(&reader).await.len(), 2);
         assert_eq!(began.elapsed(), Duration::ZERO);
-        tell(&one.on_progress(), 3.0, None, None);
+        tell(&one.on_progress(true), 3.0, None, None);
         assert_eq!(next(&reader).await[0]["progress"], 3);
         assert_eq!(began.elapsed(), Duration::from_millis(100));
     }

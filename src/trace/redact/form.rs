@@ -97,15 +97,15 @@ pub(super) fn plain(text: &str, finds: Finds, out: &mut String) -> bool {
     };
     let (mut copied, mut at) = (0, 0);
     let mut is_assigned = false;
-    // Up to here nothing is given to the name that all of it is part of.
-    let mut unassigned = 0;
+    // Up to here all is part of one name that nothing is given to, or of one word that is no secret.
+    let mut nothing = 0;
     // Most of what stands between the strings of JSON is a comma.
     while text.len() - at > 2
         && let Some(form) = forms.find(Input::new(text).span(at..text.len()))
     {
         visited(form.end() - at);
         at = form.end();
-        match secret(text, finds, form.range(), &mut unassigned) {
+        match secret(text, finds, form.range(), &mut nothing) {
             Found::At(start, end) => {
                 out.push_str(&text[copied..start]);
                 out.push_str(REDACTED);
@@ -132,22 +132,25 @@ fn secret(
     text: &str,
     finds: Finds,
     Range { start, end }: Range<usize>,
-    unassigned: &mut usize,
+    nothing: &mut usize,
 ) -> Found {
     let form = &text[start..end];
     if form == "://" {
         return password(text, end);
     }
     if WRITTEN.iter().any(|name| form.eq_ignore_ascii_case(name)) {
-        return match end <= *unassigned || finds == Finds::Forms {
+        return match end <= *nothing || finds == Finds::Forms {
             true => Found::Nothing,
-            false => assigned(text, end, unassigned),
+            false => assigned(text, end, nothing),
         };
     }
     let before = text[..start].bytes().next_back();
     let begins = before.is_none_or(|byte| !byte.is_ascii_alphanumeric());
     let is_scheme = form.ends_with(' ');
     if !begins || !is_scheme && !PREFIXES.contains(&form) {
+        return Found::Nothing;
+    }
+    if finds == Finds::Forms && end <= *nothing {
         return Found::Nothing;
     }
     let word = word_end(text, end);
@@ -160,6 +163,10 @@ fn secret(
     let is_made_up = || text[end..word].bytes().any(|byte| byte.is_ascii_digit());
     match word - begin >= shortest && (finds == Finds::All || is_made_up()) {
         true => Found::At(begin, word),
+        false if finds == Finds::Forms => {
+            *nothing = word;
+            Found::Nothing
+        }
         false => Found::Nothing,
     }
 }
@@ -186,9 +193,9 @@ fn password(text: &str, from: usize) -> Found {
     })
 }
 
-/// The value assigned to the name that continues at `from`. If there is none, `unassigned` is set
+/// The value assigned to the name that continues at `from`. If there is none, `nothing` is set
 /// to the end of the name.
-fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
+fn assigned(text: &str, from: usize, nothing: &mut usize) -> Found {
     let bytes = text.as_bytes();
     let skip = |from: usize, skipped: &dyn Fn(&u8) -> bool| {
         let bytes = bytes[from..].iter();
@@ -201,7 +208,7 @@ fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
     });
     let sign = skip(name, &|byte| b"' \t".contains(byte));
     if !matches!(bytes.get(sign), Some(b'=' | b':')) {
-        *unassigned = name;
+        *nothing = name;
         return Found::Nothing;
     }
     let start = skip(sign + 1, &|byte| b" \t>=".contains(byte));
