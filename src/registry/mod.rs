@@ -83,6 +83,7 @@ mod model_memory;
 mod model_rules;
 mod model_store;
 mod oauth2;
+mod oauth2_rules;
 mod oauth_grant;
 mod observation;
 mod observation_store;

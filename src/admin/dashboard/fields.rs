@@ -506,7 +506,7 @@ mod tests {
         assert_eq!(
             kept,
             json!({"type": "oauth2", "grant": "client_credentials", "client_id": "c",
-                "client_secret": set})
+                "client_secret": set, "private_key": null})
         );
         let replaced = read("auth=oauth2&private_key=-----BEGIN&subject_audience=a");
         assert_eq!(
@@ -515,7 +515,7 @@ mod tests {
         );
         assert_eq!(
             read("auth=oauth2&no_client_secret=1"),
-            json!({"type": "oauth2"})
+            json!({"type": "oauth2", "private_key": null})
         );
         let exchange = read("auth=oauth2&grant=token_exchange&subject_audience=a");
         assert_eq!(exchange["subject_audience"], "a");

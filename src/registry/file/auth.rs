@@ -168,7 +168,7 @@ mod tests {
             ),
             (
                 "token_auth = \"private_key_jwt\"",
-                "auth.private_key: is needed for this token_auth (line 4)".to_owned(),
+                "auth.private_key_env: is needed for this token_auth (line 4)".to_owned(),
             ),
             (
                 "client_id = \"id\"\nprivate_key_env = \"KEY\"\nissuer = \"https://as.example\"",
