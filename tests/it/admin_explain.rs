@@ -133,9 +133,10 @@ async fn a_tool_that_the_project_is_not_granted_is_left_out_as_that() {
     let reasons = [("a", "not_granted"), ("c", "it is not selected")];
     let reasons = reasons.map(|(tool, reason)| (tool.to_owned(), reason.to_owned()));
     assert_eq!(wondering.left_out(&of(None)).await, reasons);
+    let body = of(None);
     let other = wondering
         .operator
-        .post("/api/v1/explain?project=web", &of(None));
+        .post("/api/v1/explain?project=web", &body);
     let other = other.await.expect(200);
     assert_eq!(other["tools"].as_array().unwrap().len(), 2);
 }

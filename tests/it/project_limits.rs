@@ -85,11 +85,8 @@ async fn a_call_over_a_limit_does_not_run_and_the_model_is_told_when_it_may() {
     assert_eq!(receipt["calls"][0].get("limit"), None);
     let (filter, page) = (TraceFilter::default(), TracePage::default());
     let listing = traces.list("default", &filter, &page).await.unwrap();
-    let recorded = traces
-        .get("default", &listing.traces[0].id)
-        .await
-        .unwrap()
-        .unwrap();
+    let recorded = traces.get("default", listing.traces[0].id).await;
+    let recorded = recorded.unwrap().unwrap();
     let steps = recorded.steps().into_owned();
     let errors = steps.iter().filter_map(|step| match step {
         Step::Call(call) => call.error.as_deref(),
