@@ -104,6 +104,7 @@ pub(super) struct Limit {
     pub(super) of: CallLimit,
     pub(super) calls: u32,
     pub(super) used: Option<u64>,
+    id: UsageId,
 }
 
 impl ProjectRecords {
@@ -123,20 +124,12 @@ impl ProjectRecords {
 
     /// What is known of a project. Any name is one: a server for all projects is its, too.
     pub(super) async fn read(&self, name: &str) -> Result<ProjectRecord, Fault> {
+        let whose = (&**self.store.organization(), name);
         let servers = self.store.all().await?.into_iter();
-        let servers: Vec<_> = servers
-            .filter(|server| server.projects.contains(name) && !server.draft)
-            .collect();
-        let mut granted = Vec::with_capacity(servers.len());
-        for server in servers {
-            granted.push(self.granted(server, name).await?);
-        }
-        let rules = self.models.in_force();
-        let budget = rules.budget(name).cloned();
-        let used = match &budget {
-            Some(_) => self.spent(name).await?,
-            None => None,
-        };
+        let usable = servers.filter(|server| server.projects.contains(name) && !server.draft);
+        let mut servers: Vec<_> = usable.map(|server| Granted::of(server, whose)).collect();
+        let budget = self.models.in_force().budget(name).cloned();
+        let used = self.count(&mut servers, whose).await?;
         let keys = match Acting::now().may(Role::Admin) && self.keys.are_kept() {
             true => Some(self.keys.list(Some(name)).await?),
             false => None,
@@ -144,72 +137,33 @@ impl ProjectRecords {
         Ok(ProjectRecord {
             name: name.to_owned(),
             is_declared: self.models.declares_budget(name),
+            used: used.filter(|_| budget.is_some()),
             budget,
-            used,
-            servers: granted,
+            servers,
             keys,
         })
     }
 
-    /// A server as it is granted to a project.
-    pub(super) async fn granted(
+    /// Fills in what is used of the limits, and returns what is used of the models today; all of it is
+    /// looked up at once.
+    async fn count(
         &self,
-        server: Arc<Server>,
-        project: &str,
-    ) -> Result<Granted, Fault> {
-        let grant = server.grants.of(project).cloned();
-        let grant = grant.unwrap_or_else(|| ProjectGrant::new(project));
-        let tools = grant.tool_limits().iter();
-        let mut tool_limits = Vec::new();
-        for (tool, limits) in tools {
-            let limits = self.limits(&server, project, Some(tool), limits).await?;
-            tool_limits.push((tool.clone(), limits));
+        servers: &mut [Granted],
+        whose: (&str, &str),
+    ) -> Result<Option<[Used; 2]>, Fault> {
+        let Some(usage) = &self.usage else {
+            return Ok(None);
+        };
+        let of_models = ["tokens", "cost"].map(|what| UsageId::of_models(whose, what));
+        let mut ids = of_models.map(|id| (id, QuotaOf::Day)).to_vec();
+        let mut limits: Vec<_> = servers.iter_mut().flat_map(Granted::all_limits).collect();
+        ids.extend(limits.iter().map(|limit| (limit.id, limit.of.into())));
+        let mut used = usage.used(&ids).await?.into_iter();
+        let of_models = used.next().zip(used.next());
+        for (limit, used) in limits.iter_mut().zip(used) {
+            limit.used = Some(used.amount);
         }
-        Ok(Granted {
-            limits: self.limits(&server, project, None, &grant.limits()).await?,
-            tool_limits,
-            server,
-            grant,
-        })
-    }
-
-    async fn limits(
-        &self,
-        server: &Server,
-        project: &str,
-        tool: Option<&str>,
-        limits: &CallLimits,
-    ) -> Result<Vec<Limit>, Fault> {
-        let whose = (&**self.store.organization(), project);
-        let ids = limits.iter().map(|(of, _)| {
-            let id = UsageId::of_calls(whose, &server.id, tool, of);
-            (id, QuotaOf::from(of))
-        });
-        let used = self.used(&ids.collect::<Vec<_>>()).await?;
-        let limits = limits.iter().enumerate().map(|(at, (of, calls))| Limit {
-            of,
-            calls,
-            used: used
-                .as_ref()
-                .and_then(|used| used.get(at))
-                .map(|used| used.amount),
-        });
-        Ok(limits.collect())
-    }
-
-    /// What a project has used today of its models.
-    async fn spent(&self, project: &str) -> Result<Option<[Used; 2]>, Fault> {
-        let whose = (&**self.store.organization(), project);
-        let ids = ["tokens", "cost"].map(|what| (UsageId::of_models(whose, what), QuotaOf::Day));
-        let used = self.used(&ids).await?;
-        Ok(used.and_then(|used| used.try_into().ok()))
-    }
-
-    async fn used(&self, ids: &[(UsageId, QuotaOf)]) -> Result<Option<Vec<Used>>, Fault> {
-        match &self.usage {
-            Some(usage) if !ids.is_empty() => Ok(Some(usage.used(ids).await?)),
-            _ => Ok(None),
-        }
+        Ok(of_models.map(|(tokens, cost)| [tokens, cost]))
     }
 
     /// Replaces the budget of a project, or removes it.
@@ -266,6 +220,35 @@ impl ProjectRecord {
 }
 
 impl Granted {
+    /// A server as it is granted to a project.
+    fn of(server: Arc<Server>, whose: (&str, &str)) -> Self {
+        let (_, project) = whose;
+        let grant = server.grants.of(project).cloned();
+        let grant = grant.unwrap_or_else(|| ProjectGrant::new(project));
+        let limits = |tool: Option<&str>, limits: CallLimits| {
+            let limits = limits.iter().map(|(of, calls)| Limit {
+                of,
+                calls,
+                used: None,
+                id: UsageId::of_calls(whose, &server.id, tool, of),
+            });
+            limits.collect::<Vec<_>>()
+        };
+        let tools = grant.tool_limits().iter();
+        let tools = tools.map(|(tool, of_tool)| (tool.clone(), limits(Some(tool), *of_tool)));
+        Self {
+            limits: limits(None, grant.limits()),
+            tool_limits: tools.collect(),
+            grant,
+            server,
+        }
+    }
+
+    fn all_limits(&mut self) -> impl Iterator<Item = &mut Limit> {
+        let of_tools = self.tool_limits.iter_mut().flat_map(|(_, limits)| limits);
+        self.limits.iter_mut().chain(of_tools)
+    }
+
     fn view(&self) -> Value {
         let tool_limits = self
             .tool_limits

@@ -9,7 +9,7 @@
 //! | [`ExchangeStore`] | what later requests need of exchanges | [`MemoryExchanges`] | `SqlRegistry` |
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
 //! | [`OverviewStore`](overview::OverviewStore) | figures of exchanges over time | [`MemoryOverview`](overview::MemoryOverview) | `SqlRegistry` |
-//! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
+//! | [`ModelRegistry`] | aliases of models, default servers and budgets, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
 //! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
@@ -108,7 +108,7 @@ mod trace_memory;
 mod trace_store;
 pub mod usage;
 
-pub(crate) use self::budget::{cost as budget_cost, nanos as budget_nanos};
+pub(crate) use self::budget::nanos as budget_nanos;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -164,6 +164,7 @@ pub use self::{
 #[cfg(feature = "admin")]
 pub(crate) use self::{
     api_key::{NO_NAME, is_name},
+    budget::cost as budget_cost,
     static_header::is_reserved_header,
 };
 #[cfg_attr(

@@ -12,11 +12,12 @@ use futures_util::FutureExt;
 use mcp_layer::{
     CallerId, CallerLimits, McpLayer,
     registry::{
-        BoxFuture, CallLimit, CallLimits, Error, MemoryRegistry, ProjectGrant, SqlRegistry,
-        conformance,
+        BoxFuture, CallLimit, CallLimits, Error, MemoryRegistry, MemoryTraces, ProjectGrant,
+        SqlRegistry, TraceFilter, TracePage, TraceStore, conformance,
         usage::{MemoryUsage, Quota, QuotaOf, Taken, UsageId, UsageLease, UsageStore, Used},
     },
     secret::KeyRing,
+    trace::Step,
 };
 use serde_json::{Value, json};
 
@@ -61,7 +62,9 @@ fn results(gateway: &Gateway) -> Vec<String> {
 #[tokio::test]
 async fn a_call_over_a_limit_does_not_run_and_the_model_is_told_when_it_may() {
     let grant = web().with_limits(limits(CallLimit::PerMinute, 2));
+    let traces = MemoryTraces::default();
     let gateway = limited(echoes(3), grant).await;
+    let gateway = gateway.layered(|layer| layer.add_trace_sink(traces.clone()));
     let mut body = auto(json!({}));
     // One after the other, so that it is the last that is too many.
     body["parallel_tool_calls"] = false.into();
@@ -80,6 +83,16 @@ async fn a_call_over_a_limit_does_not_run_and_the_model_is_told_when_it_may() {
         json!({"of": "calls_per_minute", "retry_after_s": seconds})
     );
     assert_eq!(receipt["calls"][0].get("limit"), None);
+    let (filter, page) = (TraceFilter::default(), TracePage::default());
+    let listing = traces.list("default", &filter, &page).await.unwrap();
+    let recorded = traces.get("default", listing.traces[0].id).await;
+    let recorded = recorded.unwrap().unwrap();
+    let steps = recorded.steps().into_owned();
+    let errors = steps.iter().filter_map(|step| match step {
+        Step::Call(call) => call.error.as_deref(),
+        _ => None,
+    });
+    assert_eq!(errors.collect::<Vec<_>>(), ["limit_exceeded"]);
     assert_eq!(gateway.server.calls(), 2);
 }
 

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -303,7 +304,12 @@ impl Record {
         if let (Some(usage), Some(gateway)) = (&mut turn.usage, self.0.gateway()) {
             let models = [self.0.model.as_deref(), turn.model.as_deref()];
             gateway.settings.add_cost(usage, models);
-            self.0.state().usage.add(usage);
+            let mut state = self.0.state();
+            state.usage.add(usage);
+            // What tools have cost is no sum without it.
+            if !usage.get("cost").is_some_and(Value::is_number) {
+                state.usage.add_cost(0.0, false);
+            }
         }
         self.turn_ended(TurnSummary {
             model: turn.model.as_deref(),

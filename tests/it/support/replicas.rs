@@ -19,6 +19,7 @@ use super::{
     mcp_server::{McpServer, Mode},
     model::{called, said},
     provider::{LIFE, Provider, call, connect},
+    sql::find,
 };
 
 const CALLERS: usize = 1000;
@@ -72,6 +73,11 @@ pub async fn limited_calls(replicas: [SqlRegistry; 2]) -> (usize, usize) {
     let record = Server::new("s", &server.url()).unwrap();
     let record = record.with_grants([grant]).unwrap();
     replicas[0].insert(record).await.unwrap();
+    // Until everybody has heard of it; what is found then stays in memory.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    for replica in &replicas {
+        assert!(find(replica, "s").await.is_some());
+    }
     // A machine that does much else takes its time.
     let mut patient = Limits::default();
     (patient.resolve, patient.call) = (PATIENCE, PATIENCE);
