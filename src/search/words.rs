@@ -71,6 +71,7 @@ pub(super) fn words(text: &str, mut found: impl FnMut(&str)) {
                 found(character.encode_utf8(&mut [0; 4]));
             }
             Kind::Between => {}
+            _ if character.is_ascii() => word.push(character.to_ascii_lowercase()),
             Kind::Lower | Kind::Upper | Kind::Digit => word.extend(character.to_lowercase()),
         }
         unspaced = (kind == Kind::Unspaced).then_some(character);

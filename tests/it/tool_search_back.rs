@@ -244,7 +244,11 @@ async fn a_call_of_the_callers_tool_through_ours_is_one_of_that_for_the_caller_a
     ] {
         let own = through("lookup", json!({"what": "x"}));
         let arguments = own.1.to_string();
-        let gateway = Gateway::new([turn(stream, "", &[own]), turn(stream, "Done.", &[])]).await;
+        let script = [
+            turn(stream, "", &[own, echo("a")]),
+            turn(stream, "Done.", &[]),
+        ];
+        let gateway = Gateway::new(script).await;
         let mut framework = framework(stream);
         let calls = framework.turn(&gateway).await;
         assert_eq!(said(&calls), json!([["lookup", r#"{"what":"x"}"#]]));
