@@ -73,6 +73,7 @@ mod long_calls;
 mod machine_keys;
 mod machines;
 mod max_rounds;
+mod many_tools;
 mod media;
 mod media_bad;
 mod media_kept;
