@@ -332,7 +332,7 @@ pub(crate) fn is_call_time(time: Duration) -> bool {
 /// The fault of a grant for this project, which may not use the server.
 pub(super) fn in_vain(project: &str) -> String {
     format!(
-        "the project {project:?} may not use the server; add it to projects, or remove its grant"
+        "names the project {project:?}, which may not use the server; add it to projects, or remove its grant"
     )
 }
 

@@ -360,7 +360,7 @@ mod tests {
             ),
             (
                 "projects = [\"batch\"]\ngrants = [{ project = \"web\" }]",
-                "grants: the project \"web\" may not use the server; add it to projects, or remove its grant (line 5)",
+                "grants: names the project \"web\", which may not use the server; add it to projects, or remove its grant (line 5)",
             ),
             (
                 "instructions = \"yes\"",
