@@ -2,12 +2,8 @@
 
 use std::fmt;
 
-use aws_lc_rs::{
-    rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256,
-        RSA_PSS_SHA256, RsaKeyPair,
-    },
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair,
 };
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 use secrecy::{ExposeSecret, SecretString};
@@ -93,6 +89,11 @@ impl PrivateKey {
     /// Signs `message`; `None` where the system fails.
     #[cfg(feature = "oauth")]
     pub(crate) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        use aws_lc_rs::{
+            rand::SystemRandom,
+            signature::{RSA_PKCS1_SHA256, RSA_PSS_SHA256},
+        };
+
         match &self.pair {
             Pair::Rsa(pair) => {
                 let padding = match self.algorithm {
