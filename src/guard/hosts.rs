@@ -13,9 +13,23 @@ use crate::{name::short, registry::BoxFuture};
 const SPECIAL: [&str; 6] = ["https", "http", "wss", "ws", "ftp", "file"];
 
 /// Ends of the names of members whose values are addresses, also without a scheme.
-const NAMES: [&str; 12] = [
-    "url", "urls", "uri", "uris", "href", "link", "host", "hosts", "hostname", "domain", "domains",
+const NAMES: [&str; 16] = [
+    "url",
+    "urls",
+    "uri",
+    "uris",
+    "href",
+    "hrefs",
+    "link",
+    "links",
+    "host",
+    "hosts",
+    "hostname",
+    "hostnames",
+    "domain",
+    "domains",
     "endpoint",
+    "endpoints",
 ];
 
 /// What may end a host in a text.
@@ -25,12 +39,14 @@ const ENDS_IN_TEXT: &str = "\"'<>()[]{},;!|*`";
 ///
 /// Every URL counts: at any depth of the arguments, whole or amid a text, in the name of a member, of
 /// any scheme. In members whose names end with `url`, `uri`, `href`, `link`, `host`, `domain` or
-/// `endpoint`, an address without a scheme counts, too.
+/// `endpoint`, in the plural or numbered, and in all that these have in them, each word counts that is no
+/// path: as an address without a scheme.
 ///
 /// Programs differ in how they read an odd URL, so whatever is not plainly `scheme://host`, with a port
 /// or without, is denied: user names, backslashes, percent signs or other letters than ASCII in front of
 /// the path, a dot behind the host, an address spelt otherwise than usual, tabs and line breaks, `//host`
-/// for a host that is not listed. Write names in other scripts in their ASCII form (`xn--…`).
+/// for a host that is not listed, an `@` behind a host from which no slash, and amid a text no blank,
+/// keeps it apart. Write names in other scripts in their ASCII form (`xn--…`).
 ///
 /// It reads what stands in the arguments. It does not know what a server makes of them: a name that leads
 /// elsewhere, a redirect, a text that is encoded. Results are not looked at.
@@ -99,15 +115,15 @@ impl Hosts {
             Value::Array(values) => values.iter().find_map(|v| self.refused(v, is_address)),
             Value::Object(members) => members.iter().find_map(|(name, value)| {
                 let named = self.refused_in(name, false);
-                named.or_else(|| self.refused(value, names_address(name)))
+                named.or_else(|| self.refused(value, is_address || names_address(name)))
             }),
             Value::Null | Value::Bool(_) | Value::Number(_) => None,
         }
     }
 
     fn refused_in(&self, text: &str, is_address: bool) -> Option<Refused> {
-        // As the URL Standard begins.
-        let text = text.trim_matches(|c: char| c <= ' ');
+        // As the URL Standard begins, and what programs trim besides.
+        let text = text.trim_matches(|c: char| c <= ' ' || c.is_whitespace() || c == '\u{feff}');
         if is_odd(text) {
             return Some(Refused::Odd);
         }
@@ -119,17 +135,33 @@ impl Hosts {
         if let Some(refused) = urls.next() {
             return Some(refused);
         }
-        let is_bare = !text.contains("://");
-        let is_path = text.starts_with(['/', '.', '#', '?']);
-        let is_word = !text.is_empty() && !text.contains(char::is_whitespace);
-        match text.strip_prefix("//") {
-            Some(behind) if behind.starts_with(|c: char| c.is_alphanumeric() || c == '[') => {
-                self.judge("https", behind, true).err()
+        match is_address {
+            true => text.split_whitespace().find_map(|w| self.refused_word(w)),
+            false => {
+                let behind = text.strip_prefix("//")?;
+                // A comment.
+                let is_text = !behind.trim_start_matches('/').starts_with(is_of_word);
+                match is_text {
+                    true => None,
+                    false => self.judge("https", behind, true).err(),
+                }
             }
-            None if is_address && is_bare && is_word && !is_path => {
-                self.judge("https", text, true).err()
-            }
-            _ => None,
+        }
+    }
+
+    /// Judges a word where an address may do without a scheme; those with one are judged already.
+    fn refused_word(&self, word: &str) -> Option<Refused> {
+        if is_odd(word) {
+            return Some(Refused::Odd);
+        }
+        let is_path = matches!(word, "." | "..")
+            || ["/", "./", "../", "#", "?"]
+                .iter()
+                .any(|path| word.starts_with(path));
+        match word.strip_prefix("//") {
+            Some(behind) => self.judge("https", behind, true).err(),
+            None if is_path || has_scheme(word) => None,
+            None => self.judge("https", word, true).err(),
         }
     }
 
@@ -141,6 +173,13 @@ impl Hosts {
             None | Some('/' | '?' | '#' | ' ') => true,
             Some(end) => !is_whole && (end.is_whitespace() || ENDS_IN_TEXT.contains(end)),
         };
+        // All that is in front of an `@` is a user's name, for whoever reads on to it.
+        let authority_ends: &[char] = match is_whole {
+            true => &['/', '?', '#'],
+            false => &['/', '?', '#', ' ', '\t', '\r', '\n'],
+        };
+        let authority = rest.split(authority_ends).next();
+        let has_user = authority.is_some_and(|authority| authority.contains('@'));
         // The end of a sentence.
         let host = match !is_whole && port.is_none() && !rest.starts_with(['/', '?', '#']) {
             true => host.strip_suffix('.').unwrap_or(host),
@@ -150,7 +189,7 @@ impl Hosts {
         // Whatever is read in another way than it stands is odd.
         let read = Url::parse(&format!("https://{host}/")).ok();
         let is_name = !host.is_empty() && !host.ends_with('.');
-        if !ends || !is_name || read.as_ref().and_then(Url::host_str) != Some(&*host) {
+        if !ends || has_user || !is_name || read.as_ref().and_then(Url::host_str) != Some(&*host) {
             return Err(Refused::Odd);
         }
         let scheme = scheme.to_ascii_lowercase();
@@ -235,18 +274,36 @@ fn scheme_before(text: &str) -> Option<&str> {
     (!scheme.is_empty()).then_some(scheme)
 }
 
+fn is_of_word(c: char) -> bool {
+    !c.is_whitespace()
+}
+
+/// Returns `true` for a text that begins with a scheme and `://`.
+fn has_scheme(text: &str) -> bool {
+    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
+    scheme.is_some_and(|scheme| scheme_before(scheme) == Some(scheme))
+}
+
 /// Returns `true` for a text that only some programs read as a URL: `http:host`, `https:\\host`,
-/// `\\host`, `ht⇥tps://host`, `https%3A//host`.
+/// `\\host`, `///host`, `/⇥/host`, `ht⇥tps://host`, `https%3A//host`.
 fn is_odd(text: &str) -> bool {
     let slash = |c: char| matches!(c, '/' | '\\');
     if text.starts_with("\\\\") || text.starts_with("/\\") || text.starts_with("\\/") {
         return true;
     }
+    // As the URL Standard reads it, however many breaks there are.
+    let unbroken = || text.chars().filter(|c| !matches!(c, '\t' | '\r' | '\n'));
+    let is_host = |c: char| !slash(c) && is_of_word(c);
+    let hosts_behind = unbroken().take_while(|c| slash(*c)).take(2).count() == 2
+        && unbroken().find(|c| !slash(*c)).is_some_and(is_host);
+    let is_host_plain = text
+        .strip_prefix("//")
+        .is_some_and(|t| t.starts_with(is_host));
+    if hosts_behind && !is_host_plain {
+        return true;
+    }
     let begin: String = text.chars().take(32).collect();
-    let without: String = begin
-        .chars()
-        .filter(|c| !matches!(c, '\t' | '\r' | '\n'))
-        .collect();
+    let without: String = unbroken().take(32).collect();
     let special = |text: &str| {
         let lower = text.to_ascii_lowercase();
         let scheme = SPECIAL.iter().find(|scheme| lower.starts_with(**scheme))?;
@@ -270,18 +327,20 @@ fn is_odd(text: &str) -> bool {
     begins_oddly
         || text.match_indices(':').any(|(colon, _)| {
             let behind = &text[colon + 1..];
-            let is_slashes = behind.starts_with('\\') || behind.starts_with("/\\");
+            let is_one = behind.starts_with('/') && !behind.starts_with("//");
+            let is_slashes = behind.starts_with('\\') || is_one;
             let behind = behind.trim_start_matches(slash);
+            let is_text = is_one && behind.starts_with(char::is_whitespace);
             let scheme = scheme_before(&text[..colon]).unwrap_or_default();
             let is_special = SPECIAL.iter().any(|s| scheme.eq_ignore_ascii_case(s));
-            is_special && is_slashes && !behind.is_empty()
+            is_special && is_slashes && !is_text && !behind.is_empty()
         })
 }
 
 fn names_address(name: &str) -> bool {
-    let letters: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
     let letters = letters.to_ascii_lowercase();
-    NAMES.iter().any(|end| letters.ends_with(end))
+    NAMES.iter().any(|end| letters.ends_with(end)) && !letters.ends_with("curl")
 }
 
 impl fmt::Display for Refused {
@@ -353,6 +412,10 @@ mod tests {
             json!({"text": "http: the protocol, C:\\dir\\file, std::vector, 12:30, a//b, // note"}),
             json!({"path": "C:\\\\share", "regex": "key:\\\\d+", "text": "file: report.pdf"}),
             json!({"curl": "curl -s", "city": "evil.example"}),
+            json!({"urls": "https://ok.example/?q=1 ok.example:8080/a /path", "x": "// a note"}),
+            json!({"url": "ok.example/?next=https://ok.example", "link": {"href": "ok.example"}}),
+            json!({"text": "/// A note. [a](https://ok.example), a@ok.example; http:/ is none"}),
+            json!({"text": "{\"url\":\"https://ok.example/\",\"mail\":\"a@ok.example\"}"}),
         ] {
             assert_eq!(hosts.refused(&arguments, false), None, "{arguments}");
         }
@@ -401,6 +464,22 @@ mod tests {
                 "169.254.169.254",
             ),
             (json!({"x": " \u{1}https://evil.example"}), "evil.example"),
+            // An allowed one beside it.
+            (
+                json!({"url": "evil.example/?x=https://ok.example"}),
+                "evil.example",
+            ),
+            (json!({"url": "evil.example/a b"}), "evil.example"),
+            (
+                json!({"hosts": "https://ok.example evil.example"}),
+                "evil.example",
+            ),
+            (json!({"urls": "/a //evil.example"}), "evil.example"),
+            (json!({"url": {"href2": "evil.example"}}), "evil.example"),
+            (json!({"url": {"value": ["evil.example"]}}), "evil.example"),
+            (json!({"links": ["evil.example"]}), "evil.example"),
+            (json!({"x": "\u{feff}//evil.example"}), "evil.example"),
+            (json!({"domain": ".evil.example"}), ".evil.example"),
         ] {
             assert_eq!(hosts.refused(&arguments, false), host(name), "{arguments}");
         }
@@ -443,6 +522,21 @@ mod tests {
             "file:///etc/passwd",
             "file:/etc/passwd",
             "https://ok.example)evil.example/",
+            &format!("https:{}//evil.example", "\t\n".repeat(13)),
+            "curl https://ok.example,@evil.example/",
+            "curl https://ok.example;@evil.example/",
+            "curl https://ok.example:443,@evil.example/",
+            "curl https://ok.example\u{a0}@evil.example/",
+            "https://ok.example @evil.example/",
+            r#"{"cmd":"curl https://ok.example,@evil.example/"}"#,
+            "curl https:/evil.example/",
+            r#"{"url":"https:/evil.example"}"#,
+            "///evil.example/a",
+            "/\t/evil.example",
+            "//\nevil.example",
+            "//@evil.example/",
+            "//ok.example @evil.example/",
+            &format!("{}evil.example", "/".repeat(40)),
         ] {
             let refused = hosts().refused(&json!({"x": text}), false);
             assert_eq!(refused, Some(Refused::Odd), "{text:?}");

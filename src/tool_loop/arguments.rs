@@ -3,7 +3,7 @@
 use serde_json::{Value, value::RawValue};
 
 use super::record::Checked;
-use crate::{catalog::Entry, chat::Arguments, json::Object, name::short};
+use crate::{catalog::Entry, chat::Arguments, json::doubled, name::short};
 
 const ARE_NO_OBJECT: &str =
     "the arguments are not a JSON object; send one that fits the tool's parameters";
@@ -49,9 +49,10 @@ pub(crate) async fn checked_text(
     if !value.is_object() {
         return Err(ARE_NO_OBJECT.into());
     }
-    // Two parsers may read a doubled name in two ways; what was checked must be what is used.
-    if let Some(name) = Object::parse(text).ok().as_ref().and_then(Object::doubled) {
-        return Err(format!("the argument {:?} is given twice", short(name)));
+    // Two parsers may read a doubled name in two ways; what was checked must be what is used. No deeper
+    // than serde_json reads.
+    if let Some(name) = doubled(text) {
+        return Err(format!("the argument {:?} is given twice", short(&name)));
     }
     let read = entry.check(text, value).await?;
     let raw = |text: &str| RawValue::from_string(text.trim().to_owned());

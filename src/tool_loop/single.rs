@@ -37,7 +37,7 @@ pub(crate) struct SingleCall {
     pub(crate) tool: String,
     /// The text of a JSON object.
     pub(crate) arguments: String,
-    /// The definition that was seen, for a tool that asks first.
+    /// The definition that was seen, for a call that asks first: by its tool, or by a guard.
     pub(crate) fingerprint: Option<Fingerprint>,
 }
 
@@ -86,7 +86,13 @@ pub(crate) async fn call(
     let catalog = Arc::new(catalog.map_err(refused)?);
     record.offers(&catalog);
     let entry = offered(&catalog, &call).map_err(refused)?;
-    Ok(run(gateway, caller, (&project, entry), call.arguments, &record).await)
+    let called = (&project, entry);
+    // Whoever names the definition has read it.
+    let approval = match call.fingerprint {
+        Some(_) => Approval::Given,
+        None => Approval::Needed,
+    };
+    Ok(run(gateway, caller, called, (call.arguments, approval), &record).await)
 }
 
 /// The tool that is called, if it may be.
@@ -122,7 +128,7 @@ async fn run(
     gateway: &Gateway,
     caller: &Caller,
     (project, entry): (&Project, &Entry),
-    arguments: String,
+    (arguments, approval): (String, Approval),
     record: &Record,
 ) -> SingleResult {
     let call = ToolCall {
@@ -144,7 +150,7 @@ async fn run(
         ends: Instant::now() + limits.deadline,
         allowed: 1,
         parallel: false,
-        approval: Approval::Given,
+        approval,
         cleared: &[],
         media: &media,
         hang_up: &hang_up,

@@ -121,19 +121,35 @@ async fn a_call_has_the_result_and_is_a_trace() {
 }
 
 #[tokio::test]
-async fn a_call_is_guarded_and_is_itself_the_approval_that_a_guard_asks_for() {
+async fn a_call_is_guarded_and_names_the_definition_that_was_read_where_a_guard_asks() {
     let bench = Bench::new().await;
     let pages = Pages::signed_in(bench.operator.clone()).await;
-    for (does, expected, runs) in [
-        (Does::Ask, "hello", 1),
-        (Does::Deny("not by hand"), "Error: not run: not by hand", 0),
-        (Does::Fail, "Error: not run: it could not be checked", 0),
+    let read = bench.fingerprint("echo").await;
+    let unread = "Error: not run: this call needs an approval, which nobody has given";
+    for (does, fingerprint, expected, runs) in [
+        (Does::Ask, Some(&read), "hello", 1),
+        (Does::Ask, None, unread, 0),
+        (
+            Does::Deny("not by hand"),
+            Some(&read),
+            "Error: not run: not by hand",
+            0,
+        ),
+        (
+            Does::Fail,
+            None,
+            "Error: not run: it could not be checked",
+            0,
+        ),
     ] {
         let before = bench.server.calls();
         let guard = Sentry::before(does);
         bench.guards.replace([GuardRule::new("g", guard)]);
-        let arguments = json!({"arguments": {"text": "hello"}});
-        let called = bench.call("echo", &arguments).await.expect(200);
+        let mut body = json!({"arguments": {"text": "hello"}});
+        if let Some(read) = fingerprint {
+            body["fingerprint"] = read.as_str().into();
+        }
+        let called = bench.call("echo", &body).await.expect(200);
         assert_eq!(called["result"], expected);
         assert_eq!(bench.server.calls() - before, runs);
         // What a guard decided is in the record, and on its page.
@@ -142,7 +158,7 @@ async fn a_call_is_guarded_and_is_itself_the_approval_that_a_guard_asks_for() {
         assert!(page.contains("Guard") && page.contains("before"), "{page}");
     }
     let scraped = bench.operator.ask("GET", "/metrics", None).await.text;
-    for (outcome, count) in [("allow", 1), ("ask", 1), ("deny", 1), ("failed_closed", 1)] {
+    for (outcome, count) in [("allow", 1), ("ask", 2), ("deny", 1), ("failed_closed", 1)] {
         let line =
             format!(r#"mcp_layer_guard_decisions_total{{guard="g",outcome="{outcome}"}} {count}"#);
         assert!(scraped.lines().any(|l| l == line), "{line} in\n{scraped}");

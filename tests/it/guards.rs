@@ -4,7 +4,7 @@ use std::{sync::Arc, sync::Mutex, time::Duration};
 
 use mcp_layer::{
     Limits, McpLayer, Streaming,
-    guard::{Fail, GuardRule, Guards},
+    guard::{Fail, GuardRule, Guards, Hosts},
     mcp::ServerLimits,
     registry::{MemoryRegistry, SelectedTool, Server, ToolPolicy},
     trace::GuardStage,
@@ -19,7 +19,7 @@ use crate::support::{
     gateway::{Gateway, auto, chat, connections, with_mcp},
     guards::{Does, Sentry},
     mcp_server::{McpServer, Mode},
-    model::{Answer, calls, says},
+    model::{Answer, called, calls, json_answer, says},
     traces::{Traces, attributes, outcomes},
 };
 
@@ -228,6 +228,29 @@ async fn a_rewrite_is_checked_by_the_schema_like_what_a_model_writes() {
         assert_eq!(told(&gateway), [expected]);
         let outcome = if is_run { "rewrite" } else { "unfit" };
         assert_eq!(decided(&traces)[0][2], outcome, "{rewrite}");
+    }
+}
+
+#[tokio::test]
+async fn no_name_is_given_twice_at_any_depth_lest_a_guard_reads_another_value_than_the_server() {
+    for (arguments, is_run) in [
+        (
+            r#"{"text":"a","o":{"url":"https://evil.example","url":"https://ok.example"}}"#,
+            false,
+        ),
+        (r#"{"text":"a","o":[{"u":1,"\u0075":2}]}"#, false),
+        (r#"{"text":"a","o":{"text":[{"text":1}]}}"#, true),
+    ] {
+        let hosts = Hosts::new(["ok.example"]).unwrap();
+        let mut answer = called(&[echo("a")]);
+        answer["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] =
+            arguments.into();
+        let script = [json_answer(200, &answer), says("done")];
+        let gateway = guarded(script, [GuardRule::new("hosts", hosts)]).await;
+        gateway.send(&auto(json!({}))).await;
+        assert_eq!(gateway.server.calls(), usize::from(is_run), "{arguments}");
+        let twice = told(&gateway)[0].contains("is given twice");
+        assert_eq!(twice, !is_run, "{arguments}");
     }
 }
 

@@ -721,7 +721,7 @@ fn rest() -> Value {
             },
             "fingerprint": {
                 "type": "string",
-                "description": "The definition that was read; required for a tool that asks first.",
+                "description": "The definition that was read; required for a tool that asks first; where a guard asks, no call runs without it.",
             },
         })),
         "ToolResult": object(json!({

@@ -144,8 +144,9 @@ fn secret(
             false => assigned(text, end, nothing),
         };
     }
-    let before = text[..start].bytes().next_back();
-    let begins = before.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let before = &text.as_bytes()[..start];
+    let is_inside = before.last().is_some_and(u8::is_ascii_alphanumeric);
+    let begins = !is_inside || ends_with_escape(before);
     let is_scheme = form.ends_with(' ');
     if !begins || !is_scheme && !PREFIXES.contains(&form) {
         return Found::Nothing;
@@ -169,6 +170,28 @@ fn secret(
         }
         false => Found::Nothing,
     }
+}
+
+/// Returns `true` if the last letters of `text` spell a sign that no word has: `\n`, `\x0a` and `\u000a`
+/// as in JSON and in programs, `%20` as in URLs, also encoded twice, `[31m` as for terminals.
+fn ends_with_escape(text: &[u8]) -> bool {
+    let before_hex = |digits: usize| {
+        let (before, hex) = text.split_at_checked(text.len().checked_sub(digits)?)?;
+        hex.iter().all(u8::is_ascii_hexdigit).then_some(before)
+    };
+    let ends = |digits: usize, signs: &[&str]| {
+        let before = before_hex(digits);
+        before.is_some_and(|before| signs.iter().any(|sign| before.ends_with(sign.as_bytes())))
+    };
+    let letter = matches!(
+        text,
+        [
+            ..,
+            b'\\',
+            b'n' | b'r' | b't' | b'b' | b'f' | b'v' | b'a' | b'e' | b'0'
+        ] | [.., b'[' | b'0'..=b'9', b'm']
+    );
+    letter || ends(2, &["%", "%25", "\\x"]) || ends(4, &["\\u"])
 }
 
 /// The end of the word that continues at `from`.
@@ -255,7 +278,7 @@ fn line_or_word(text: &str, name: usize, start: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::redacted;
+    use super::super::{redacted, without_secrets};
 
     #[test]
     fn secrets_are_known_by_their_form() {
@@ -289,6 +312,56 @@ mod tests {
                 assert!(!text.contains(&secret[4..]), "{text}");
                 serde_json::from_str::<serde_json::Value>(&text).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_sign_that_is_spelt_as_an_escape_hides_no_secret() {
+        for before in [
+            "line\\n",
+            "line\\r",
+            "\\t",
+            "\\b",
+            "\\f",
+            "a\\\\n",
+            "\\x0a",
+            "\\u000A",
+            "A%20",
+            "a%0A",
+            "%2520",
+            "\u{1b}[0;31m",
+        ] {
+            for (secret, masked) in [
+                ("ghp_0123456789abcdef0123", "[redacted]"),
+                ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
+                ("Bearer 0123456789abcdef", "Bearer [redacted]"),
+            ] {
+                let expected = format!("{before}{masked}");
+                for text in [
+                    format!("{before}{secret}"),
+                    format!("'A=1{before}{secret}'"),
+                ] {
+                    for redacted in [Some(redacted(&text)), without_secrets(&text)] {
+                        let redacted = redacted.unwrap_or_default();
+                        assert!(redacted.contains(&expected), "{text}: {redacted}");
+                    }
+                }
+            }
+        }
+        for (text, expected) in [
+            (
+                r#"{"t":"line\nghp_0123456789abcdef0123"}"#,
+                r#"{"t":"line\n[redacted]"}"#,
+            ),
+            (
+                r#"{"a":"{\"file\":\"A=1\\nghp_0123456789abcdef0123\"}"}"#,
+                r#"{"a":"{\"file\":\"A=1\\n[redacted]\"}"}"#,
+            ),
+        ] {
+            assert_eq!(without_secrets(text).as_deref(), Some(expected), "{text}");
+        }
+        for word in ["tasknghp_0123456789abcdef0123", "20AKIAIOSFODNN7EXAMPLE"] {
+            assert_eq!(without_secrets(word), None, "{word}");
         }
     }
 
