@@ -51,6 +51,7 @@ mod authorization_rotation;
 
 mod bad_requests;
 mod bodies;
+mod budget_estimates;
 mod budgets;
 mod default_left_out;
 mod default_servers;
@@ -72,8 +73,8 @@ mod listen;
 mod long_calls;
 mod machine_keys;
 mod machines;
-mod max_rounds;
 mod many_tools;
+mod max_rounds;
 mod media;
 mod media_bad;
 mod media_kept;
