@@ -37,7 +37,7 @@ pub(crate) struct CallResult {
     pub(crate) is_beyond: bool,
     /// The limit that kept it from running.
     pub(crate) limit: Option<LimitNote>,
-    /// What it has cost; `None` for a tool without a price, and a call that got no answer.
+    /// What it has cost; `None` for a tool without a price, and a call that no server answered.
     pub(crate) cost: Option<f64>,
 }
 

@@ -113,9 +113,8 @@ async fn hangs_up(gateway: &Gateway, turn: Turn) {
     };
     let asked = async {
         until("the model is asked", || model.asked() == 1).await;
-        match says_something {
-            true => std::future::pending().await,
-            false => {}
+        if says_something {
+            std::future::pending::<()>().await;
         }
     };
     tokio::select! {

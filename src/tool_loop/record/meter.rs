@@ -126,25 +126,27 @@ mod tests {
 
     use super::*;
 
-    fn used(sent: usize, parts: &[&[u8]]) -> Value {
+    fn used(sent: usize, parts: &[&str]) -> Value {
         let meter = Meter::sending(&[vec![b'x'; sent].into()]);
-        parts.iter().for_each(|part| meter.take(part));
+        parts.iter().for_each(|part| meter.take(part.as_bytes()));
         meter.usage().into()
     }
 
     #[test]
     fn a_line_counts_by_what_it_says_and_one_token_at_the_least() {
-        let long = [b'x'; 600];
-        for (parts, expected) in [
-            (&[][..], 0),
-            (&[b"data: {}\n\n"], 1),
-            (&[b"data: {}\r\n\r\ndata: {"], 2),
-            (&[b"da", b"ta: {}", b"\n", b"\n"], 1),
-            (&[&long], 100),
-            (&[&long, b"\n", &long], 200),
-        ] {
+        let long = "x".repeat(600);
+        let long = long.as_str();
+        let cases: [(&[&str], u64); 6] = [
+            (&[], 0),
+            (&["data: {}\n\n"], 1),
+            (&["data: {}\r\n\r\ndata: {"], 2),
+            (&["da", "ta: {}", "\n", "\n"], 1),
+            (&[long], 100),
+            (&[long, "\n", long], 200),
+        ];
+        for (parts, expected) in cases {
             let expected = json!({"prompt_tokens": 2, "completion_tokens": expected});
-            assert_eq!(used(5, parts), expected);
+            assert_eq!(used(5, parts), expected, "{parts:?}");
         }
     }
 }

@@ -3,7 +3,8 @@
 //!
 //! Every event goes on once it is whole; where a receipt is to stand in the one that ends the turn,
 //! that is held until the next says that it was the end. Without a receipt every byte goes on at
-//! once, and frames, trailers, `size_hint` and the end are the body's own.
+//! once, and frames, trailers, `size_hint` and the end are the body's own. The chunk with a usage that
+//! only we asked for is left out.
 //!
 //! The record of the exchange travels in this body and ends with its last byte. If the reader goes
 //! away before that, the last clone of the record says `cancelled`. Where nobody listens, an answer

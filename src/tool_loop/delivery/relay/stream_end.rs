@@ -285,7 +285,7 @@ mod tests {
         relayed(false, parts)
     }
 
-    fn relayed(include_usage: bool, parts: &[&[u8]]) -> String {
+    fn watch() -> Watch {
         let limits = Limits::default();
         let reading = Reading {
             limit: limits.body_bytes,
@@ -297,13 +297,21 @@ mod tests {
         let mut response = Response::new(empty);
         let kind = http::HeaderValue::from_static("text/event-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        let mut watch = Watch::new(&response, reading, false);
+        Watch::new(&response, reading, false)
+    }
+
+    fn relayed(include_usage: bool, parts: &[&[u8]]) -> String {
+        let watch = watch();
         let last_words: LastWords = Box::new(|turn| {
             let reason = reason(&turn.calls);
             let receipt = json!({"stopped_by": reason, "usage_by_round": [turn.usage]});
             (reason, Some(receipt.to_string()))
         });
-        let mut end = StreamEnd::new(include_usage, last_words);
+        let end = StreamEnd::new(include_usage, last_words);
+        through(end, watch, parts)
+    }
+
+    fn through(mut end: StreamEnd, mut watch: Watch, parts: &[&[u8]]) -> String {
         for part in parts {
             let data = Bytes::copy_from_slice(part);
             watch.take(&data);
@@ -318,6 +326,27 @@ mod tests {
     fn events(stream: &str) -> Vec<String> {
         let events = stream.replace('\r', "");
         events.split_terminator("\n\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_usage_that_only_we_asked_for_is_left_out_wherever_the_stream_is_cut() {
+        let usage = "data: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n";
+        let without = STREAM.replace(usage, "");
+        for (sent, got) in [
+            (STREAM.to_owned(), without.clone()),
+            (
+                STREAM.replace('\r', "").replace('\n', "\r\n"),
+                without.replace('\r', "").replace('\n', "\r\n"),
+            ),
+            // All that there is, and no end.
+            (usage.trim().to_owned(), String::new()),
+        ] {
+            for cut in 0..=sent.len() {
+                let (before, behind) = sent.as_bytes().split_at(cut);
+                let out = through(StreamEnd::without_usage(), watch(), &[before, behind]);
+                assert_eq!(out, got, "cut at {cut}");
+            }
+        }
     }
 
     #[test]
