@@ -4,8 +4,8 @@ use crate::pattern::fits;
 
 /// The price of a call of tools, in the unit that `usage.cost` has.
 ///
-/// It counts for each call that a server has answered, also with an error of the tool, and is added to
-/// the cost of the model's turns in `usage.cost` of the answer. Where the cost of a turn is not known,
+/// It counts for each call that a server has answered, also with an error, or with what a guard
+/// withholds, and is added to the cost of the model's turns in `usage.cost` of the answer. Where the cost of a turn is not known,
 /// the sum is not either, and there is none.
 ///
 /// ```

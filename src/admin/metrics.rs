@@ -19,7 +19,10 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-use crate::trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink};
+use crate::{
+    chat,
+    trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink},
+};
 
 /// The most tools with rows of their own, as many as a scrape should carry; the others share a row.
 const TOOLS: usize = 1000;
@@ -299,7 +302,7 @@ impl TraceSink for Metrics {
             ("completion", "completion_tokens"),
         ] {
             let usage = trace.usage.as_ref().and_then(|usage| usage.get(member));
-            if let Some(tokens) = usage.and_then(Value::as_u64) {
+            if let Some(tokens) = usage.and_then(chat::tokens) {
                 let labels = ([("type", kind)], pair.clone());
                 counts.tokens.get_or_create(&labels).inc_by(tokens);
             }

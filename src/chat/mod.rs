@@ -49,5 +49,5 @@ pub(crate) use self::{
     turn::{Asked, Turn},
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     unread::Unread,
-    usage::{Usage, tidy},
+    usage::{Usage, tidy, tokens},
 };

@@ -219,6 +219,11 @@ impl ChatRequest {
         self.usage = place.set([Some(value)]).into_iter().next();
     }
 
+    /// Returns `true` if only the gateway asks for the usage: the caller gets no chunk with it.
+    pub(crate) fn adds_usage(&self) -> bool {
+        self.usage.is_some() && !self.include_usage
+    }
+
     /// Adds a system message with this text to all turns, behind those with which the caller begins.
     /// A request without a list of messages has no place for it.
     pub(crate) fn instruct(&mut self, text: &str) {

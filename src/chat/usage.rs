@@ -52,6 +52,13 @@ impl Usage {
     }
 }
 
+/// A number of tokens, which some services write as `12.0`; `None` for what is no number.
+pub(crate) fn tokens(count: &Value) -> Option<u64> {
+    // Saturates, and is 0 for what is below.
+    let rounded = || count.as_f64().map(|count| count as u64);
+    count.as_u64().or_else(rounded)
+}
+
 fn add_members(sum: &mut Map<String, Value>, more: &Map<String, Value>) {
     for (name, value) in more {
         match (sum.get_mut(name), value) {
@@ -111,6 +118,21 @@ mod tests {
             sum(&[json!({"a": 1, "b": null}), json!({"a": null, "b": 2})]),
             json!({"a": 1, "b": 2})
         );
+    }
+
+    #[test]
+    fn tokens_count_however_their_number_is_written() {
+        for (count, expected) in [
+            (json!(12), Some(12)),
+            (json!(12.0), Some(12)),
+            (json!(1.2e1), Some(12)),
+            (json!(1e300), Some(u64::MAX)),
+            (json!(-1), Some(0)),
+            (json!("12"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(tokens(&count), expected, "{count}");
+        }
     }
 
     #[test]

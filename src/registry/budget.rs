@@ -13,10 +13,11 @@ pub(crate) const COST: &str =
 
 /// What the requests of a project that opt in may use of their models in a day, by UTC.
 ///
-/// What a request uses is added at its end, also if it fails or its caller hangs up, as far as the
-/// model's service says what it has used; a turn that is under way is asked to its end. So the last
-/// requests of a day may go beyond it. Costs that are not known are not counted: where prices are
-/// missing, limit the tokens.
+/// What a request uses is added at its end, also if it fails or its caller hangs up; a turn that is
+/// under way is asked to its end. So the last requests of a day may go beyond it. Where the model's
+/// service does not say what an answer has used, or its caller hangs up before it does, an estimate
+/// counts: a token for each four bytes of the request, and for each four that the answer says. Costs
+/// that are not known are not counted: where prices are missing, limit the tokens.
 ///
 /// ```
 /// use mcp_layer::registry::{Budget, ModelRules};

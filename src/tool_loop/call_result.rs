@@ -37,7 +37,7 @@ pub(crate) struct CallResult {
     pub(crate) is_beyond: bool,
     /// The limit that kept it from running.
     pub(crate) limit: Option<LimitNote>,
-    /// What it has cost; `None` for a tool without a price, and a call that got no answer.
+    /// What it has cost; `None` for a tool without a price, and a call that no server answered.
     pub(crate) cost: Option<f64>,
 }
 
@@ -50,6 +50,8 @@ pub(crate) struct CallFault {
     pub(crate) text: String,
     /// The limit that is reached.
     pub(crate) limit: Option<LimitNote>,
+    /// The server has answered all the same, so the call has cost what it costs.
+    pub(crate) answered: bool,
 }
 
 /// A result as it is kept for a repeat of the request.
@@ -90,6 +92,7 @@ impl CallFault {
             kind,
             text: text.into(),
             limit: None,
+            answered: false,
         }
     }
 }

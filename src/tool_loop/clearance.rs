@@ -154,7 +154,10 @@ impl Clearing<'_> {
         }
         let withheld = |kind, reason: &str| {
             let text = format!("the tool has run, but its result is withheld: {reason}");
-            CallFault::new(kind, text)
+            CallFault {
+                answered: true,
+                ..CallFault::new(kind, text)
+            }
         };
         let subject = self.subject(entry, call);
         let seen = self.seen(&subject, arguments);

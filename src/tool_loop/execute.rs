@@ -300,7 +300,10 @@ impl Batch<'_> {
             let name = &owner.entry()?.offer().name;
             self.gateway.settings.call_cost(name)
         };
-        let cost = result.as_ref().ok().and_then(|_| cost());
+        let answered = result
+            .as_ref()
+            .map_or_else(|fault| fault.answered, |_| true);
+        let cost = answered.then(cost).flatten();
         let (error, text, media) = match result {
             Ok(CallReturn {
                 is_error,
@@ -402,11 +405,15 @@ impl Batch<'_> {
             Err(error) => {
                 let text = error.to_string();
                 // The others are our own words.
-                let rewritten = match error.is_servers_word() {
+                let answered = error.is_servers_word();
+                let rewritten = match answered {
                     true => clearing.after(called, arguments, (&text, true)).await?,
                     false => None,
                 };
-                Err(CallFault::new(error.as_str(), rewritten.unwrap_or(text)))
+                Err(CallFault {
+                    answered,
+                    ..CallFault::new(error.as_str(), rewritten.unwrap_or(text))
+                })
             }
         }
     }

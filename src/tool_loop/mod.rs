@@ -397,10 +397,10 @@ impl Exchange {
         mut upstream: Upstream,
         delivery: &mut impl Delivery,
     ) -> Result<Reply, InnerError> {
-        if self.reads || self.keeper.has_kept() {
+        if self.reads || self.keeper.has_kept() || self.record.has_budget() {
             upstream.read_answers();
         }
-        if self.reads {
+        if self.may_omit() {
             let model = self.request.model.as_deref();
             let rejected = self.gateway.remembered.of(upstream.path(), model);
             if !rejected.is_empty() {

@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::gateway::Gateway;
 use crate::{
+    chat,
     project::Project,
     refusal::{Kind, Refusal},
     registry::{
@@ -76,9 +77,12 @@ fn exceeded(budget: &Budget, which: usize, ends_in: Duration) -> Refusal {
 }
 
 impl Spending {
-    /// Counts what an exchange has used, as far as its model's service said so.
-    pub(crate) fn add(&self, used: &Map<String, Value>) {
-        let amounts = [(self.tokens, tokens(used)), (self.cost, cost(used))];
+    /// Counts what an exchange has used: as far as its model's service said so, and for the rest by an
+    /// estimate.
+    pub(crate) fn add(&self, used: [&Map<String, Value>; 2]) {
+        let sum = |[said, estimated]: [u64; 2]| said.saturating_add(estimated);
+        let tokens = (self.tokens, sum(used.map(tokens)));
+        let amounts = [tokens, (self.cost, sum(used.map(cost)))];
         let amounts: Vec<_> = amounts.into_iter().filter(|(_, used)| *used > 0).collect();
         if amounts.is_empty() {
             return;
@@ -94,7 +98,7 @@ impl Spending {
 
 /// The tokens of prompts and answers.
 fn tokens(used: &Map<String, Value>) -> u64 {
-    let count = |name| used.get(name).and_then(Value::as_u64);
+    let count = |name| used.get(name).and_then(chat::tokens);
     match (count("prompt_tokens"), count("completion_tokens")) {
         (None, None) => count("total_tokens").unwrap_or_default(),
         (prompt, answer) => {

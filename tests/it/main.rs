@@ -51,6 +51,7 @@ mod authorization_rotation;
 
 mod bad_requests;
 mod bodies;
+mod budget_estimates;
 mod budgets;
 mod default_left_out;
 mod default_servers;

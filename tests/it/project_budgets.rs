@@ -2,6 +2,7 @@
 
 use mcp_layer::{
     McpLayer, Price, ToolPrice,
+    guard::{GuardRule, Guards},
     registry::{Budget, DefaultServers, MemoryTraces, TraceFilter, TracePage, TraceStore},
 };
 use serde_json::{Value, json};
@@ -9,27 +10,28 @@ use tokio::task::yield_now;
 
 use super::support::{
     gateway::{Gateway, Reply, auto},
+    guards::{Does, Sentry},
     model::{Answer, calls, json_answer, said, says},
 };
 
-fn web() -> Budget {
+pub fn web() -> Budget {
     Budget::new("web")
 }
 
-async fn budgeted(answers: impl IntoIterator<Item = Answer>, budget: Budget) -> Gateway {
+pub async fn budgeted(answers: impl IntoIterator<Item = Answer>, budget: Budget) -> Gateway {
     let gateway = Gateway::new(answers).await;
     gateway.layered(|layer| layer.with_budgets([budget]).unwrap())
 }
 
 /// Sends a request of the project; what it used is counted by the time that this returns.
-async fn send(gateway: &Gateway, body: &Value) -> Reply {
+pub async fn send(gateway: &Gateway, body: &Value) -> Reply {
     let reply = gateway.send_as("web", body).await;
     counted().await;
     reply
 }
 
 /// It is counted by a task, which has nothing to wait for.
-async fn counted() {
+pub async fn counted() {
     for _ in 0..16 {
         yield_now().await;
     }
@@ -210,6 +212,57 @@ async fn calls_of_tools_with_a_price_count_into_the_cost() {
     let mut costs: Vec<_> = costs.collect();
     costs.sort_by(f64::total_cmp);
     assert_eq!(costs, [10.0, 20.75]);
+}
+
+/// It has run, and its server has answered: whatever becomes of the answer, it has its price.
+#[tokio::test]
+async fn a_call_whose_result_is_withheld_or_an_error_costs_what_it_costs() {
+    let call = || {
+        calls(&[
+            ("s__echo", json!({"text": "a"})),
+            ("s__refuse", json!({})),
+            ("s__echo", json!({"text": "never"})),
+        ])
+    };
+    for does in [Does::Deny("no"), Does::Fail] {
+        let guard = Sentry::new(move |asked| match &asked["arguments"]["text"] {
+            text if text == "never" => Does::Deny("not that"),
+            _ if asked["stage"] == "after" => does.clone(),
+            _ => Does::Allow,
+        });
+        let gateway = budgeted(
+            [call(), says("done")],
+            web().with_cost_per_day(2.0).unwrap(),
+        );
+        let gateway = gateway.await.layered(|layer| {
+            layer
+                .with_guards(Guards::new([GuardRule::new("g", guard)]))
+                .with_prices([Price::new("m", 0.0, 0.0)])
+                .with_tool_prices([ToolPrice::new("*", 1.0)])
+        });
+        let reply = send(&gateway, &auto(json!({}))).await;
+        let receipt = reply.receipt();
+        let costs = receipt["calls"].as_array().unwrap().iter();
+        let costs: Vec<_> = costs.map(|call| call["cost"].clone()).collect();
+        assert_eq!(costs, [json!(1.0), json!(1.0), Value::Null], "{receipt}");
+        assert_eq!(send(&gateway, &auto(json!({}))).await.status, 429);
+    }
+}
+
+#[tokio::test]
+async fn tokens_count_however_a_service_writes_their_number() {
+    for usage in [
+        json!({"prompt_tokens": 10.0, "completion_tokens": 2}),
+        json!({"prompt_tokens": 1e1, "completion_tokens": 2.0}),
+        json!({"total_tokens": 12.0}),
+    ] {
+        let mut answer = said("a");
+        answer["usage"] = usage;
+        let budget = web().with_tokens_per_day(12).unwrap();
+        let gateway = budgeted([json_answer(200, &answer)], budget).await;
+        assert_eq!(send(&gateway, &auto(json!({}))).await.status, 200);
+        assert_eq!(send(&gateway, &auto(json!({}))).await.status, 429);
+    }
 }
 
 #[tokio::test]

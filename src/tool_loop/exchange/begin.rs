@@ -66,6 +66,10 @@ impl Prepared {
         let project = gateway.project_of(&self.caller)?;
         if let Some(spending) = spending::check(gateway, &project).await? {
             self.record.spends(spending, gateway);
+            // Whether it counts is not up to the caller.
+            if self.request.stream {
+                self.request.ask_for_usage();
+            }
         }
         let tokens = &self.caller.tokens;
         let wanted = (&*options.servers, &*options.rules, options.only());

@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -16,6 +16,7 @@ use super::{
     super::{gateway::Gateway, spending::Spending},
     ending::Ending,
     fields::whole,
+    meter::Meter,
     turn::{TurnRecord, TurnSummary},
 };
 use crate::{
@@ -77,6 +78,10 @@ pub(super) struct State {
     pub(super) calls: u64,
     turn: Option<TurnRecord>,
     usage: Usage,
+    /// What goes by in the turn that is under way, where the project has a budget.
+    meter: Option<Meter>,
+    /// What turns may have used whose service has not said it.
+    estimated: Usage,
     /// The servers that were named.
     servers: Vec<String>,
     pub(super) log: TraceLog,
@@ -282,9 +287,26 @@ impl Record {
         span
     }
 
-    /// Records the status of the turn's answer.
-    pub(crate) fn answering(&self, status: StatusCode) {
-        if let Some(turn) = &mut self.0.state().turn {
+    /// Returns `true` if the project has a budget.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.0.spending.get().is_some()
+    }
+
+    /// Records that the turn asks for an answer to this; it is to be read through the meter, if there
+    /// is one.
+    pub(crate) fn asking(&self, body: &[Bytes]) -> Option<Meter> {
+        let meter = self.has_budget().then(|| Meter::sending(body));
+        self.0.state().meter.clone_from(&meter);
+        meter
+    }
+
+    /// Records the status of the turn's answer; `None` if there is none. Nobody pays for a failure.
+    pub(crate) fn answering(&self, status: Option<StatusCode>) {
+        let mut state = self.0.state();
+        if !status.is_some_and(|status| status.is_success()) {
+            state.meter = None;
+        }
+        if let (Some(turn), Some(status)) = (&mut state.turn, status) {
             turn.answering(status);
         }
     }
@@ -359,6 +381,17 @@ fn last_messages(request: &ChatRequest) -> String {
     }
 }
 
+/// Returns `true` if a service has said how many tokens it has used.
+fn says_tokens(usage: Option<&Map<String, Value>>) -> bool {
+    const NAMES: [&str; 3] = ["prompt_tokens", "completion_tokens", "total_tokens"];
+    let count = |name: &&str| {
+        usage
+            .and_then(|usage| usage.get(*name))
+            .and_then(chat::tokens)
+    };
+    NAMES.iter().any(|name| count(name).is_some())
+}
+
 impl Inner {
     /// How much is kept of prompts and answers.
     fn content(&self) -> Payloads {
@@ -408,7 +441,7 @@ impl Inner {
             );
         });
         if let Some((spending, _)) = self.spending.get() {
-            spending.add(state.usage.as_members());
+            spending.add([state.usage.as_members(), state.estimated.as_members()]);
         }
         // What goes on without its default leaves no trace, as nothing does that asks for none.
         let audience = self.audience.as_ref();
@@ -455,6 +488,14 @@ impl Inner {
         let Some(turn) = state.turn.take() else {
             return;
         };
+        if let Some(meter) = state.meter.take().filter(|_| !says_tokens(summary.usage)) {
+            let mut usage = meter.usage();
+            if let Some((_, gateway)) = self.spending.get() {
+                let models = [self.model.as_deref(), summary.model];
+                gateway.settings.add_cost(&mut usage, models);
+            }
+            state.estimated.add(&usage);
+        }
         if self.audience.is_some() || !turn.span().is_disabled() {
             let timing = self.timing(turn.started(), turn.started().elapsed());
             let keeps_answer = self.content() != Payloads::Off;

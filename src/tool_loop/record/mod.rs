@@ -19,6 +19,7 @@ mod ending;
 mod exchange;
 mod fields;
 mod guard;
+mod meter;
 mod turn;
 
 pub(crate) use self::{
