@@ -5,6 +5,10 @@
 //! very token. So nobody gets what was made for somebody else, and a token that may do less gets no more.
 //! Callers who come at once with the same token wait for one exchange.
 //!
+//! Nobody but the authorization server can tell a good token from one that somebody has made up. So what is
+//! answered to one caller's tokens holds for that caller, until another one meets the same; and each may
+//! bring as many new ones as of those that are passed through.
+//!
 //! Sessions and lists of tools outlive a token: they belong to a subject with its rights
 //! ([`SubjectToken::authority`]), not to the token that says so today.
 
@@ -42,9 +46,9 @@ impl Authorizations {
         let inner = &self.inner;
         let subject = subject.ok_or(Inactive::TokenMissing)?;
         check(record, &subject.token, (inner.now)())?;
-        let (grant, key) = names(server, record, subject);
-        let slot = inner.exchanges.slot(key);
-        let mut slot = slot.lock().await;
+        let (grant, name) = names(server, record, subject);
+        let kept = inner.exchanges.slot(name);
+        let mut slot = kept.lock().await;
         let now = seconds((inner.now)());
         if let Some(token) = slot.usable(refused, now) {
             return Ok(token.clone());
@@ -52,37 +56,45 @@ impl Authorizations {
         slot.may_try(refused)?;
         let key = CredentialKey::of(server);
         inner.flights.may_try(&key, server.version)?;
+        let payer = subject.whose.payer;
+        if slot.is_new() && !inner.exchanges.rates.take(payer) {
+            return Err(Inactive::TooManyCredentials);
+        }
         if refused.is_some() {
             slot.force();
         }
         let exchanged = inner.exchange(server, record, &subject.token).await;
-        inner.refreshes.count(exchanged.is_ok());
-        match exchanged {
-            Ok(tokens) => {
+        inner.refreshes.count(matches!(exchanged, Ok(Ok(_))));
+        let error = match exchanged {
+            Ok(Ok(tokens)) => {
                 inner.flights.succeeded(&key);
                 let token = inner.exchanges.issued(&tokens, &hex(&grant));
                 slot.keep(token.clone(), tokens.expires_in, now);
-                Ok(token)
+                inner.exchanges.succeeded(&key, name, kept.clone());
+                return Ok(token);
             }
-            Err(error) => {
-                let inactive = inner.not_exchanged(server, &key, &error);
-                if inactive.is_callers() {
-                    slot.refuse(inactive.clone());
+            Ok(Err(error)) => {
+                if let Some(inactive) = inner.of_one(server, record, payer, &error) {
+                    slot.refuse(inactive.clone(), error.retry_after());
+                    return Err(inactive);
                 }
-                Err(inactive)
+                error.into()
             }
-        }
+            Err(error) => error,
+        };
+        Err(inner.of_all(server, &key, &error))
     }
 }
 
 impl Inner {
-    /// Exchanges a token at the authorization server of the record.
+    /// Exchanges a token at the authorization server of the record; the inner error is what the token met
+    /// there.
     async fn exchange(
         &self,
         server: &Server,
         record: &OAuth2,
         subject: &SubjectToken,
-    ) -> Result<Tokens, Error> {
+    ) -> Result<Result<Tokens, oauth::Error>, Error> {
         let http = self.way(server);
         let key = CredentialKey::of(server);
         let name = bound(server, record).finish();
@@ -108,21 +120,39 @@ impl Inner {
             resource: target.resource.as_deref(),
             scopes: &target.scopes,
         };
-        Ok(oauth::exchange_token(&http, &target.server, &client, &exchange).await?)
+        Ok(oauth::exchange_token(&http, &target.server, &client, &exchange).await)
     }
 
-    /// Tells the operator why there is no token, and returns what callers are told. What one caller's token
-    /// meets says nothing of others'.
-    fn not_exchanged(&self, server: &Server, key: &CredentialKey, error: &Error) -> Inactive {
-        if let Error::OAuth(error) = error
-            && is_about_the_subject(error.kind())
-        {
-            let said = error.said();
-            tracing::warn!(server = %server.name, %error, said, "a caller's token was not exchanged");
-            return Inactive::TokenUnfit {
-                message: error.to_string().into(),
-            };
+    /// What the answer to a token of `payer` means to that caller alone; `None` if it means the same to all.
+    fn of_one(
+        &self,
+        server: &Server,
+        record: &OAuth2,
+        payer: Digest,
+        error: &oauth::Error,
+    ) -> Option<Inactive> {
+        let is_unfit = is_about_the_subject(error.kind());
+        if !is_unfit {
+            let key = CredentialKey::of(server);
+            if is_about_the_gateway(error) || self.exchanges.is_shared(&key, payer) {
+                return None;
+            }
+            // It may have moved.
+            let name = bound(server, record).finish();
+            self.exchanges.targets.invalidate(&name);
         }
+        let said = error.said();
+        tracing::warn!(server = %server.name, %error, said, "a caller's token was not exchanged");
+        Some(match is_unfit {
+            true => Inactive::TokenUnfit {
+                message: error.to_string().into(),
+            },
+            false => Inactive::unreachable(format!("there is no token for it: {error}")),
+        })
+    }
+
+    /// Tells the operator why nobody gets a token, and returns what callers are told.
+    fn of_all(&self, server: &Server, key: &CredentialKey, error: &Error) -> Inactive {
         if let Err(inactive) = self.flights.may_try(key, server.version) {
             // Somebody else has just failed; once is enough.
             return inactive;
@@ -130,6 +160,15 @@ impl Inner {
         let inactive = self.without_token(server, key, error);
         self.flights.failed(key, server.version, inactive.clone());
         inactive
+    }
+}
+
+/// Returns `true` for an error that no token is the reason of: the client is refused, or there is no answer.
+fn is_about_the_gateway(error: &oauth::Error) -> bool {
+    match error.kind() {
+        ErrorKind::InvalidClient | ErrorKind::Egress => true,
+        ErrorKind::Unreachable => error.said().is_none(),
+        _ => false,
     }
 }
 

@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest that an authorization server may have us wait: it may mean a day, and an operator
 /// who connects the server anew does not wait at all.
-const LONGEST_HOLD: Duration = Duration::from_secs(5 * 60);
+pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(5 * 60);
 
 /// The least time between two renewals after a 401: a server that refuses every token would
 /// otherwise have us request tokens without end, and look like an attack to its authorization

@@ -7,7 +7,8 @@
 //!
 //! The client's proof goes to the token endpoint that an operator entered, or to that of the issuer that
 //! an operator entered, and to no other. An MCP server that names other authorization servers alone is
-//! left without a token.
+//! left without a token. And the scopes are those that an operator entered: where nobody consents, no server
+//! chooses what the gateway may do.
 
 use std::time::Duration;
 
@@ -108,7 +109,7 @@ impl Inner {
             Some(former) => Target {
                 server: former.server.clone(),
                 resource: former.resource.clone(),
-                scopes: former.scopes.clone(),
+                scopes: record.scopes.clone(),
             },
             None => self.direct_target(server, record, &http).await?,
         };
@@ -128,7 +129,8 @@ impl Inner {
         Ok(new.of_machine(record, former))
     }
 
-    /// Finds the token endpoint of a grant that needs no browser, and the scopes and resource to ask for.
+    /// Finds the token endpoint of a grant that needs no browser, and the resource to ask for. The scopes are
+    /// the record's.
     pub(super) async fn direct_target(
         &self,
         server: &Server,
@@ -154,10 +156,7 @@ impl Inner {
         Ok(Target {
             server: found.server,
             resource: record.resource_or(found.resource),
-            scopes: match scopes.is_empty() {
-                true => found.scopes.unwrap_or_default(),
-                false => scopes,
-            },
+            scopes,
         })
     }
 

@@ -52,7 +52,8 @@ pub struct OAuth2 {
     pub authorization_url: Option<Url>,
     /// The token endpoint. It is also what a signed assertion is for, unless `issuer` is given.
     pub token_url: Option<Url>,
-    /// The scopes to request; default those that the server names.
+    /// The scopes to request; default those that the server names, where a person consents to them, and none
+    /// for a [grant](Self::grant) that needs nobody: no server chooses what the gateway may do by itself.
     pub scopes: Scopes,
     /// The issuer of the only authorization server that is accepted, compared character by
     /// character but for the slash at a root; default any that the server names.

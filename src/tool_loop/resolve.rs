@@ -219,10 +219,15 @@ fn not_offered(name: &str, withheld: Option<&LeftOut>) -> String {
 fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
     let name = &server.name;
     if *inactive == Inactive::TooManyCredentials {
-        let header = CallerTokens::header(name);
-        let message = format!(
-            "the server {name} is not asked: {inactive}; send the same token in the header {header} for the same person, and try again in a few seconds"
-        );
+        let next = match server.auth {
+            Auth::TokenPassthrough(_) => {
+                let header = CallerTokens::header(name);
+                format!("send the same token in the header {header} for the same person, and ")
+            }
+            _ => String::new(),
+        };
+        let message =
+            format!("the server {name} is not asked: {inactive}; {next}try again in a few seconds");
         return Refusal::new(Kind::TooManyCredentials, message);
     }
     if inactive.is_callers() {

@@ -26,7 +26,7 @@ def proxy(protected, model_server, tmp_path_factory):
 
     def server(name, grant, client, proof, *rest):
         members = ['type = "oauth2"', f'grant = "{grant}"', f'client_id = "{client}"', *rest]
-        members += [f'issuer = "{protected.provider.issuer}"', proof]
+        members += [f'issuer = "{protected.provider.issuer}"', 'scopes = "tools"', proof]
         return "\n".join(["", "[[servers]]", f'name = "{name}"', f'url = "{protected.url}"', "[servers.auth]", *members])
 
     secret, key = (f'client_secret_file = "{files["secret"]}"', f'private_key_file = "{files["key"]}"')

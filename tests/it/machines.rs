@@ -346,6 +346,19 @@ async fn a_token_that_is_given_up_is_revoked_and_another_one_had() {
 }
 
 #[tokio::test]
+async fn a_server_chooses_no_scopes_of_the_gateway() {
+    let rig = rig().await;
+    rig.provider.greedy();
+    rig.call("first").await.unwrap();
+    rig.authorizations.connect(&rig.server).await.unwrap();
+    rig.provider.clock.pass(LIFE);
+    rig.call("second").await.unwrap();
+    let asked = rig.provider.asked();
+    assert_eq!(asked.len(), 3);
+    assert!(asked.iter().all(|form| !form.contains_key("scope")));
+}
+
+#[tokio::test]
 async fn missing_scopes_are_told_and_not_asked_for() {
     let rig = rig().await;
     rig.call("first").await.unwrap();

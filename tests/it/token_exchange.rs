@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use axum::response::Response;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use futures_util::future::join_all;
 use http_body_util::BodyExt;
@@ -48,7 +49,11 @@ fn token(claims: &Value) -> SubjectToken {
 }
 
 fn as_caller(token: SubjectToken) -> CallerTokens {
-    let id = CallerId::new("key-1");
+    with_key("key-1", token)
+}
+
+fn with_key(key: &str, token: SubjectToken) -> CallerTokens {
+    let id = CallerId::new(key);
     CallerTokens::default()
         .of_caller(&Project::default(), Some(&id))
         .with_subject(token)
@@ -297,6 +302,108 @@ async fn a_client_that_is_refused_and_an_outage_are_the_operators_affair() {
     tokio::time::advance(Duration::from_secs(61)).await;
     rig.provider.recover();
     call(&rig, &ben).await.unwrap();
+}
+
+/// The answer of an authorization server that has been asked too often.
+fn wait() -> Response {
+    let mut answer = reply(429, "text/plain", "");
+    let headers = answer.headers_mut();
+    headers.insert("retry-after", "120".parse().unwrap());
+    answer
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_forged_token_is_answered_is_nothing_to_other_callers() {
+    let page = || reply(400, "text/html", "no");
+    let later = || reply(503, "text/plain", "");
+    let answers: [fn() -> Response; 3] = [wait, page, later];
+    for answer in answers {
+        let rig = rig(Provider::exchanging).await;
+        let forged = as_caller(token(&claims("nobody")));
+        let bens = signed(&claims("ben"));
+        let good = SubjectToken::from_jwt(bens.as_str().into()).unwrap();
+        let good = with_key("key-2", good);
+        rig.provider
+            .before(move |subject| std::future::ready((subject != bens).then(answer)));
+        for _ in 0..3 {
+            let refused = inactive(call(&rig, &forged).await);
+            assert!(matches!(refused, Inactive::Unreachable { .. }), "{refused}");
+        }
+        assert_eq!(rig.provider.asked().len(), 1, "it is left alone");
+        call(&rig, &good).await.unwrap();
+        assert_eq!(rig.provider.asked().len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorization_server_is_left_alone_for_as_long_as_it_asks() {
+    let rig = rig(Provider::exchanging).await;
+    let ann = as_caller(token(&claims("ann")));
+    rig.provider.fail(wait);
+    assert!(call(&rig, &ann).await.is_err());
+    tokio::time::advance(Duration::from_secs(119)).await;
+    rig.provider.recover();
+    assert!(call(&rig, &ann).await.is_err());
+    tokio::time::advance(Duration::from_secs(2)).await;
+    call(&rig, &ann).await.unwrap();
+
+    // By everybody, once it has said so to two.
+    rig.provider.fail(wait);
+    for (key, subject) in [("key-1", "ben"), ("key-2", "cid"), ("key-3", "dan")] {
+        let tokens = with_key(key, token(&claims(subject)));
+        assert!(call(&rig, &tokens).await.is_err());
+    }
+    assert_eq!(rig.provider.asked().len(), 4);
+}
+
+#[tokio::test]
+async fn made_up_tokens_are_few_for_the_authorization_server_and_cost_nobody_theirs() {
+    let rig = rig(Provider::exchanging).await;
+    let good = with_key("key-2", token(&claims("ben")));
+    call(&rig, &good).await.unwrap();
+    rig.provider.fail(|| refusal(400, "invalid_grant"));
+    let forged = |n: usize| as_caller(token(&claims(&format!("nobody-{n}"))));
+    let mut unfit = 0;
+    for n in 0..300 {
+        match inactive(call(&rig, &forged(n)).await) {
+            Inactive::TokenUnfit { .. } => unfit += 1,
+            refused => assert_eq!(refused, Inactive::TooManyCredentials),
+        }
+    }
+    assert_eq!(rig.provider.asked().len(), 1 + unfit);
+    assert!((125..300).contains(&unfit), "{unfit}");
+    // What was exchanged before goes on, also for those who share the key.
+    rig.provider.recover();
+    call(&rig, &good).await.unwrap();
+    assert_eq!(rig.provider.asked().len(), 1 + unfit);
+    call(&rig, &with_key("key-2", token(&claims("cid"))))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_request_with_too_many_new_tokens_is_told_to_wait() {
+    let rig = rig(Provider::exchanging).await;
+    rig.provider.fail(|| refusal(400, "invalid_grant"));
+    let mut replies = Vec::new();
+    for n in 0..200 {
+        let model = Model::new([]);
+        let forged = token(&claims(&format!("nobody-{n}")));
+        replies.push(send(&rig, &model, Some(forged)).await);
+    }
+    let reply = replies.last().unwrap();
+    assert_eq!(reply.error().1, "mcp_too_many_credentials");
+    let message = reply.json()["error"]["message"].to_string();
+    assert!(!message.contains("x-mcp-auth"), "{message}");
+}
+
+#[tokio::test]
+async fn a_server_chooses_no_scopes_of_an_exchanged_token() {
+    let rig = rig(Provider::exchanging).await;
+    rig.provider.greedy();
+    let tokens = as_caller(token(&claims("ann")));
+    call(&rig, &tokens).await.unwrap();
+    assert_eq!(rig.provider.asked()[0].get("scope"), None);
 }
 
 #[tokio::test]

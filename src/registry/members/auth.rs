@@ -41,7 +41,7 @@ pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
     member!(OAuth2, token_url, "Token URL").reached(),
     member!(OAuth2, scopes, "OAuth scopes").hint(
         "Separated by commas, such as <code>repo, read:org</code>. Leave empty for those that the \
-         server names.",
+         server names; where nobody consents, for none.",
     ),
     // A text, as it was written: an issuer is compared by its characters.
     member!(OAuth2, issuer, "Issuer")

@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::auth_server::{AuthServer, Seen, json_reply, refusal, reply};
+use super::auth_server::{AuthServer, RESOURCE, Seen, json_reply, refusal, reply};
 use super::outbound;
 use super::rows::{Log, Rows};
 
@@ -252,6 +252,18 @@ impl Provider {
     /// Refreshes keep the refresh token, and do not repeat it.
     pub fn keep_refresh_tokens(&self) {
         self.books().keeps_refresh_tokens = true;
+    }
+
+    /// The MCP server says, in its challenge and its metadata, that a token has to have these scopes.
+    pub fn greedy(&self) {
+        let scope = "payroll:write admin";
+        let mut resource = self.server.resource();
+        resource["scopes_supported"] = scope.split(' ').collect();
+        self.server.json(RESOURCE, resource);
+        self.before_mcp(move |token| {
+            let challenge = format!(r#"Bearer scope="{scope}""#);
+            std::future::ready(token.is_empty().then(|| refused(401, &challenge)))
+        });
     }
 
     /// What the next consents are for.
