@@ -63,9 +63,9 @@ async fn a_call_is_run_and_the_final_answer_has_a_receipt() {
 #[tokio::test]
 async fn calls_of_a_round_run_together_and_their_answers_keep_the_order_of_the_calls() {
     let together: Vec<(&str, Value)> = vec![
-        ("s__slow", json!({"ms": 300})),
+        ("s__slow", json!({"ms": 1000})),
         ("s__echo", json!({"text": "b"})),
-        ("s__slow", json!({"ms": 300})),
+        ("s__slow", json!({"ms": 1000})),
         ("s__add", json!({"a": 1, "b": 2})),
     ];
     let gateway = Gateway::new([calls(&together), says("done")]).await;
