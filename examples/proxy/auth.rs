@@ -4,9 +4,8 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, CallerLimits, Project, SubjectToken,
+    CallerId, Project,
     admin::{ClientAddress, Throttle},
-    registry::CallLimits,
 };
 
 use crate::{
@@ -14,7 +13,6 @@ use crate::{
     keys::{Found, Keys},
     log::Unlogged,
     refusal::Refusal,
-    subject::SubjectHeader,
 };
 
 /// The longest key in bytes; longer ones are not even hashed.
@@ -24,10 +22,6 @@ pub const LONGEST: usize = 4096;
 pub struct Caller {
     pub project: Project,
     pub id: Option<CallerId>,
-    /// Whose user it is, where callers say so.
-    pub subject: Option<SubjectToken>,
-    /// The limits of its key.
-    pub limits: CallLimits,
 }
 
 impl Caller {
@@ -37,10 +31,6 @@ impl Caller {
         extensions.insert(self.project);
         if let Some(id) = self.id {
             extensions.insert(id);
-            extensions.insert(CallerLimits(self.limits));
-        }
-        if let Some(subject) = self.subject {
-            extensions.insert(subject);
         }
     }
 }
@@ -58,7 +48,6 @@ pub enum Rejected {
 pub struct Door {
     pub keys: Keys,
     pub throttle: Throttle,
-    pub subject: Option<SubjectHeader>,
 }
 
 /// Wrong keys of one address that are logged within a minute.
@@ -70,23 +59,17 @@ impl Door {
     /// Without keys everybody is the project `default`. Then the layer looks at `Authorization`,
     /// which is passed on to the upstream.
     pub fn admit<B>(&self, request: &mut Request<B>) -> Result<Caller, Rejected> {
-        let subject = self.subject.as_ref();
-        let subject = subject.and_then(|header| header.take(request.headers_mut()));
         let sent = bearer(request.headers()).filter(|key| key.len() <= LONGEST);
         let caller = match self.keys.find(sent, SystemTime::now()) {
             Found::Unneeded => {
                 return Ok(Caller {
-                    limits: CallLimits::default(),
                     project: Project::default(),
                     id: None,
-                    subject,
                 });
             }
-            Found::Key(project, caller, limits) => Caller {
-                limits,
+            Found::Key(project, caller) => Caller {
                 project,
                 id: Some(caller),
-                subject,
             },
             Found::Expired => return Err(Rejected::Expired),
             Found::Unknown => return Err(Rejected::Unknown),

@@ -21,9 +21,7 @@ use std::{
 use arc_swap::ArcSwap;
 use mcp_layer::{
     CallerId, Project,
-    registry::{
-        ApiKey, ApiKeyDigest, ApiKeyId, ApiKeyStore, ApiKeys, BoxFuture, CallLimits, Error,
-    },
+    registry::{ApiKey, ApiKeyDigest, ApiKeyId, ApiKeyStore, ApiKeys, BoxFuture, Error},
 };
 use tokio::time::sleep;
 
@@ -61,7 +59,6 @@ struct Table {
 struct Known {
     project: Project,
     caller: CallerId,
-    limits: CallLimits,
     expires_at: Option<SystemTime>,
     /// The uses of a stored key; a file has no place for them.
     uses: Option<Arc<Uses>>,
@@ -78,7 +75,7 @@ struct Uses {
 pub enum Found {
     /// Nobody needs a key.
     Unneeded,
-    Key(Project, CallerId, CallLimits),
+    Key(Project, CallerId),
     Expired,
     Unknown,
     /// Not a key of the file, and the others cannot be looked at.
@@ -144,7 +141,7 @@ impl Keys {
                 if let Some(uses) = &known.uses {
                     uses.note(now);
                 }
-                Found::Key(known.project.clone(), known.caller.clone(), known.limits)
+                Found::Key(known.project.clone(), known.caller.clone())
             }
             None => Found::Unknown,
         }
@@ -226,7 +223,6 @@ impl Table {
             let known = Known {
                 project: key.project.clone(),
                 caller: CallerId::new(digest),
-                limits: key.limits,
                 expires_at: key.expires_at,
                 uses,
             };

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     registry::{
-        Auth, AuthKind, Gate, OAuthGrant, Server, ToolSelection,
-        members::{self, Given, Tree, Word, Writer},
+        AuthKind, Gate, Server, ToolSelection,
+        members::{self, Given, Tree, Writer},
     },
     url_keys,
 };
@@ -94,11 +94,6 @@ fn table(server: &Server, variables: &mut Variables) -> String {
     text
 }
 
-/// Returns `true` for an authorization that a person has given.
-fn is_persons(auth: &Auth) -> bool {
-    matches!(auth, Auth::OAuth2(oauth) if oauth.grant == OAuthGrant::AuthorizationCode)
-}
-
 /// What a file cannot say of `server`.
 fn remarks(server: &Server) -> impl Iterator<Item = &'static str> {
     let has_key = url_keys::shown(&server.url) != server.url.as_str();
@@ -108,7 +103,10 @@ fn remarks(server: &Server) -> impl Iterator<Item = &'static str> {
             has_key,
             "The address has a key. Put it in the place of …; a file has it in clear.",
         ),
-        (is_persons(&server.auth), "It has to be connected anew."),
+        (
+            server.auth.kind() == AuthKind::OAuth2,
+            "It has to be connected anew.",
+        ),
         (
             blocks && server.tools == ToolSelection::All,
             "Changed and new tools waited to be accepted; of a file they are offered as they are.",
@@ -145,10 +143,7 @@ fn auth(server: &Server, written: &Tree<'_>, variables: &mut Variables) -> Strin
     let Tree::Table(members) = written else {
         return text;
     };
-    // As for the rest, what is as it would be anyway is left out.
-    let usual = OAuthGrant::default().word();
-    let is_told = |value: &Tree<'_>| !value.is_null() && value.as_text() != Some(usual);
-    for (name, value) in members.iter().filter(|(_, value)| is_told(value)) {
+    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
         text += &match &**name {
             "headers" => {
                 let headers = value.items().iter().map(|header| {
@@ -210,7 +205,6 @@ fn toml(value: &Tree<'_>) -> String {
     match value {
         Tree::Flag(flag) => flag.to_string(),
         Tree::Count(count) => count.to_string(),
-        Tree::Fraction(fraction) => format!("{fraction:?}"),
         Tree::Text(text) => quoted(text),
         Tree::List(items) => {
             let items: Vec<_> = items.iter().map(toml).collect();
@@ -237,6 +231,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Auth;
 
     #[test]
     fn each_secret_has_a_variable_of_its_own() {

@@ -169,7 +169,6 @@ mod organization;
 mod outside;
 mod overview;
 mod parts;
-mod project;
 mod projects;
 mod query;
 mod records;

@@ -10,7 +10,7 @@ use crate::{
     issuer::are_same,
     registry::{
         Auth, OAuth2, Server,
-        members::{ClientProof, Entered, Fault, HeaderValue, Members, Node, Secrets},
+        members::{Fault, HeaderValue, Members, Node, Secrets},
     },
     url_keys,
 };
@@ -40,34 +40,29 @@ impl Secrets for Kept<'_> {
         Ok(HeaderValue::Kept(kept.clone()))
     }
 
-    fn client_proof(
+    fn client_secret(
         &self,
         auth: &Members<'_>,
-        proof: ClientProof,
         oauth: &OAuth2,
         url: &Url,
-    ) -> Result<Entered<SecretString>, Fault> {
-        let Some(at) = auth.get(proof.member()) else {
+    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+        let Some(at) = auth.get("client_secret") else {
             return Ok((None, None));
         };
         if let Some(entered) = entered(&at)? {
             return Ok((Some(entered.into()), Some(self.now)));
         }
-        let what = match proof {
-            ClientProof::Secret => "client secret",
-            ClientProof::Key => "private key",
-        };
-        let Auth::OAuth2(former) = self.auth(&at, url, what)? else {
+        let Auth::OAuth2(former) = self.auth(&at, url, "client secret")? else {
             return Err(at.fault(NOTHING));
         };
-        let (Some(kept), set_at) = proof.of(former) else {
+        if former.client_secret.is_none() {
             return Err(at.fault(NOTHING));
-        };
+        }
         // It is for one authorization server.
         let origin = |url: &Option<Url>| url.as_ref().map(Url::origin);
         let is_same_issuer = are_same(former.issuer.as_deref(), oauth.issuer.as_deref());
         match is_same_issuer && origin(&former.token_url) == origin(&oauth.token_url) {
-            true => Ok((Some(kept.clone()), set_at)),
+            true => Ok((former.client_secret.clone(), former.client_secret_set_at)),
             false => Err(at.fault("was entered for another authorization server; enter it anew")),
         }
     }

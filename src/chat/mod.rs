@@ -23,7 +23,6 @@ mod partial;
 mod pieces;
 mod repair;
 mod request;
-mod through;
 mod tool_call;
 mod tool_choice;
 mod turn;
@@ -44,10 +43,9 @@ pub(crate) use self::{
     partial::{PartialMessage, delta_of_calls},
     repair::{executed, is_sendable},
     request::{CallerTool, ChatRequest},
-    through::as_meant,
     tool_call::{NAMESPACE, ToolCall, tool_message},
     turn::{Asked, Turn},
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     unread::Unread,
-    usage::{Usage, tidy, tokens},
+    usage::{Usage, tidy},
 };

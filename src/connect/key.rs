@@ -142,7 +142,6 @@ mod tests {
             )]),
             token: None,
             payer: None,
-            subject: None,
         }
     }
 
@@ -155,7 +154,6 @@ mod tests {
                 version,
             }),
             payer: None,
-            subject: None,
         }
     }
 

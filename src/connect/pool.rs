@@ -116,8 +116,7 @@ impl Pool {
             Holder::Everybody => peer.common.clone(),
             Holder::Some(holder) => {
                 let peers = self.peers(server);
-                let payer = access.payer.unwrap_or(whose.payer);
-                peers.session(peer, holder, payer, open)
+                peers.session(peer, holder, whose.payer, open)
             }
             Holder::Exchange => exchange.session(peer.key, open),
         }

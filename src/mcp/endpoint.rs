@@ -42,9 +42,6 @@ pub struct Endpoint {
     pub transport: Transport,
     /// The credential. Never sent to another origin, and never part of an error or of `Debug`.
     pub headers: HeaderMap,
-    /// Whether the server is told that the client authorizes itself, without a person (the extension
-    /// `io.modelcontextprotocol/oauth-client-credentials`); default false.
-    pub authorizes_itself: bool,
 }
 
 impl Endpoint {
@@ -58,7 +55,6 @@ impl Endpoint {
             url,
             transport,
             headers,
-            authorizes_itself: false,
         }
     }
 }

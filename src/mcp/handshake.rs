@@ -46,40 +46,18 @@ impl Revision {
     }
 }
 
-/// The parameters of `initialize`.
+/// The parameters of `initialize`. No capabilities: we answer no sampling, no elicitation and
+/// no roots.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Initialize {
     protocol_version: &'static str,
-    capabilities: Capabilities,
+    capabilities: Nothing,
     client_info: Info,
 }
 
-/// We answer no sampling, no elicitation and no roots.
 #[derive(Serialize)]
-struct Capabilities {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    extensions: Option<AuthorizesItself>,
-}
-
-/// The extension of clients that authorize themselves, without settings.
-#[derive(Serialize)]
-pub(super) struct AuthorizesItself {
-    #[serde(rename = "io.modelcontextprotocol/oauth-client-credentials")]
-    client_credentials: Nothing,
-}
-
-impl AuthorizesItself {
-    /// What a server is told, if it is so.
-    pub(super) fn if_so(authorizes_itself: bool) -> Option<Self> {
-        authorizes_itself.then_some(Self {
-            client_credentials: Nothing {},
-        })
-    }
-}
-
-#[derive(Serialize)]
-pub(super) struct Nothing {}
+struct Nothing {}
 
 /// The name and version of this client.
 #[derive(Serialize)]
@@ -90,12 +68,10 @@ pub(super) struct Info {
 
 impl Initialize {
     /// Asks for a revision.
-    pub(super) fn over(revision: Revision, authorizes_itself: bool) -> Self {
+    pub(super) fn over(revision: Revision) -> Self {
         Self {
             protocol_version: revision.as_str(),
-            capabilities: Capabilities {
-                extensions: AuthorizesItself::if_so(authorizes_itself),
-            },
+            capabilities: Nothing {},
             client_info: CLIENT_INFO,
         }
     }

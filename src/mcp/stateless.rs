@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::body::Events;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
-use super::handshake::{AuthorizesItself, CLIENT_INFO, Info, Nothing, PROTOCOL_VERSION};
+use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::heard::Listened;
 use super::inbox::Inbox;
 use super::meaning;
@@ -60,22 +60,23 @@ struct Meta<'a> {
 }
 
 /// We answer no sampling, no elicitation and no roots, but wait for tasks.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Capabilities {
     extensions: Extensions,
 }
 
 /// The extensions that we know, without settings.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Extensions {
     #[serde(rename = "io.modelcontextprotocol/tasks")]
     tasks: Nothing,
-    #[serde(flatten)]
-    authorization: Option<AuthorizesItself>,
 }
 
+#[derive(Default, Serialize)]
+struct Nothing {}
+
 /// The approximate size of `_meta`, in bytes.
-const META_SIZE: usize = 336;
+const META_SIZE: usize = 288;
 
 impl Stateless {
     /// Sends nothing: that the server speaks this revision is the caller's knowledge.
@@ -121,12 +122,7 @@ impl Stateless {
             params: request.params,
             meta: Meta {
                 protocol_version: REVISION,
-                client_capabilities: Capabilities {
-                    extensions: Extensions {
-                        tasks: Nothing {},
-                        authorization: AuthorizesItself::if_so(self.0.authorizes_itself),
-                    },
-                },
+                client_capabilities: Capabilities::default(),
                 client_info: CLIENT_INFO,
                 progress_token: request.progress_token,
                 trace: request.trace,

@@ -75,8 +75,7 @@ impl Session {
         revision: Revision,
     ) -> Result<Self, NotInitialized> {
         let id = ids.next();
-        let hello = Initialize::over(revision, route.authorizes_itself);
-        let body = wire::request(id, "initialize", hello, 192);
+        let body = wire::request(id, "initialize", Initialize::over(revision), 128);
         let response = route
             .post(id, body, &Sent::default())
             .await

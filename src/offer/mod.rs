@@ -19,7 +19,6 @@ mod pattern;
 mod portable;
 mod references;
 mod rules;
-mod searched;
 mod tool;
 mod walk;
 

@@ -12,10 +12,7 @@ use super::support::operators::{EDITOR, ROLES, VIEWER, operators, with};
 use super::support::pages::Pages;
 
 /// What is for admins: whatever else changes something is for editors, and the rest for viewers.
-const ADMINS: [(&str, &str); 31] = [
-    ("PUT", "/api/v1/projects/{project}"),
-    ("DELETE", "/api/v1/projects/{project}"),
-    ("POST", "/projects/{project}"),
+const ADMINS: [(&str, &str); 28] = [
     ("PUT", "/api/v1/models"),
     ("GET", "/api/v1/keys"),
     ("GET", "/api/v1/api-keys"),
@@ -47,8 +44,7 @@ const ADMINS: [(&str, &str); 31] = [
 ];
 
 /// Pages that only lead to a change.
-const FORMS: [&str; 9] = [
-    "/projects/{project}/servers/{name}",
+const FORMS: [&str; 8] = [
     "/create",
     "/import",
     "/servers/{name}/setup/server",
@@ -72,7 +68,6 @@ fn least(method: &str, path: &str) -> Role {
 
 fn filled(path: &str) -> String {
     path.replace("{name}", "a")
-        .replace("{project}", "web")
         .replace("{kind}", "alias")
         .replace("{id}", &"0".repeat(32))
         .replace("{tool}", "echo")

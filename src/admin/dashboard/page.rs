@@ -41,7 +41,6 @@ pub(super) struct Frame {
 pub(super) enum Section {
     Overview,
     Servers,
-    Projects,
     Models,
     ApiKeys,
     Traces,
@@ -92,10 +91,6 @@ impl Frame {
 
     pub(super) fn is_servers(&self) -> bool {
         self.is(Section::Servers)
-    }
-
-    pub(super) fn is_projects(&self) -> bool {
-        self.is(Section::Projects)
     }
 
     pub(super) fn is_models(&self) -> bool {

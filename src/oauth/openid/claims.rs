@@ -6,11 +6,8 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::keys::Keys;
-use crate::{
-    oauth::error::{Error, ErrorKind},
-    signing_algorithm::SigningAlgorithm as Algorithm,
-};
+use super::keys::{Algorithm, Keys};
+use crate::oauth::error::{Error, ErrorKind};
 
 /// The difference between a provider's clock and ours that does no harm.
 const SKEW: Duration = Duration::from_secs(60);
