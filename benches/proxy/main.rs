@@ -7,8 +7,8 @@
 //! cargo bench --bench proxy -- --test             # everything once, to see that it works
 //! ```
 //!
-//! `examples/proxy` and the floors (`floor/`) are built in the release profile, and each is a
-//! process of its own, started anew for each row. A model and an MCP server that answer at once
+//! `examples/proxy` and the floors (`floor/`) are built in the release profile, unless nothing is
+//! measured (`--test`), and each is a process of its own, started anew for each row. A model and an MCP server that answer at once
 //! (`doubles/`) and the callers (`load.rs`) are in this process; every answer is checked.
 //!
 //! What counts is the processor time of a program, as the operating system has it: callers and
