@@ -23,6 +23,7 @@ use crate::{
     scrub::Scrubber,
     secret::{KeyRing, Place},
     sse::Parser,
+    subject_token::SubjectToken,
     tool_loop, trace,
 };
 
@@ -55,6 +56,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sealed", sealed),
     ("servers_toml", registry::fuzz::servers_toml),
     ("sse", sse),
+    ("subject_token", subject_token),
     ("tokens", oauth::fuzz::tokens),
     ("tools", tools),
     ("trace_parent", trace_parent),
@@ -98,6 +100,24 @@ fn sse(data: &[u8]) {
             HeaderValue::from_bytes(&id).is_ok()
                 || id.iter().any(|byte| *byte < 32 || *byte == 127)
         );
+    }
+}
+
+/// Checks that a caller's token says whose it is, and until when, and that no error repeats a part of it.
+fn subject_token(data: &[u8]) {
+    let token = text(data);
+    match SubjectToken::from_jwt(token.into()) {
+        Ok(read) => {
+            assert!(!read.issuer().is_empty() && !read.subject().is_empty());
+            assert!(read.expires_at().is_some());
+            assert!(HeaderValue::from_str(token).is_ok());
+            let parts: Vec<_> = token.split('.').collect();
+            assert!(
+                parts.len() == 3 && !parts[2].is_empty(),
+                "nobody has signed it"
+            );
+        }
+        Err(error) => assert!(token.len() < 12 || !error.to_string().contains(token)),
     }
 }
 

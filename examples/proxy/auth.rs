@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, Project,
+    CallerId, CallerLimits, Project, SubjectToken,
     admin::{ClientAddress, Throttle},
+    registry::CallLimits,
 };
 
 use crate::{
@@ -13,6 +14,7 @@ use crate::{
     keys::{Found, Keys},
     log::Unlogged,
     refusal::Refusal,
+    subject::SubjectHeader,
 };
 
 /// The longest key in bytes; longer ones are not even hashed.
@@ -22,6 +24,10 @@ pub const LONGEST: usize = 4096;
 pub struct Caller {
     pub project: Project,
     pub id: Option<CallerId>,
+    /// Whose user it is, where callers say so.
+    pub subject: Option<SubjectToken>,
+    /// The limits of its key.
+    pub limits: CallLimits,
 }
 
 impl Caller {
@@ -31,6 +37,10 @@ impl Caller {
         extensions.insert(self.project);
         if let Some(id) = self.id {
             extensions.insert(id);
+            extensions.insert(CallerLimits(self.limits));
+        }
+        if let Some(subject) = self.subject {
+            extensions.insert(subject);
         }
     }
 }
@@ -48,6 +58,7 @@ pub enum Rejected {
 pub struct Door {
     pub keys: Keys,
     pub throttle: Throttle,
+    pub subject: Option<SubjectHeader>,
 }
 
 /// Wrong keys of one address that are logged within a minute.
@@ -59,17 +70,23 @@ impl Door {
     /// Without keys everybody is the project `default`. Then the layer looks at `Authorization`,
     /// which is passed on to the upstream.
     pub fn admit<B>(&self, request: &mut Request<B>) -> Result<Caller, Rejected> {
+        let subject = self.subject.as_ref();
+        let subject = subject.and_then(|header| header.take(request.headers_mut()));
         let sent = bearer(request.headers()).filter(|key| key.len() <= LONGEST);
         let caller = match self.keys.find(sent, SystemTime::now()) {
             Found::Unneeded => {
                 return Ok(Caller {
+                    limits: CallLimits::default(),
                     project: Project::default(),
                     id: None,
+                    subject,
                 });
             }
-            Found::Key(project, caller) => Caller {
+            Found::Key(project, caller, limits) => Caller {
+                limits,
                 project,
                 id: Some(caller),
+                subject,
             },
             Found::Expired => return Err(Rejected::Expired),
             Found::Unknown => return Err(Rejected::Unknown),

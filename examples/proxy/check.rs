@@ -23,7 +23,7 @@ const DESCRIPTION_LEN: usize = 60;
 const AT_ONCE: usize = 32;
 
 /// What an operator of several replicas has to know where there is no database.
-pub const IN_MEMORY: &str = "exchanges are kept in memory: with several replicas, set a database, or send each caller to the same one every time";
+pub const IN_MEMORY: &str = "exchanges are kept in memory, and limits and budgets counted there: with several replicas, set a database; without one, send each caller to the same replica every time, and each grants as much";
 
 /// The result of the check.
 pub struct Report {

@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    OnMaxRounds, OwnTools, Price, SchemaDialect, Streaming,
+    NativeToolSearch, OnMaxRounds, OwnTools, SchemaDialect, Streaming, ToolSearch,
     registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
@@ -28,8 +28,9 @@ use crate::{
     browser::{Hosts, Origins},
     client, declared_keys,
     environment::{Environment, Source},
-    file::File,
+    file::{File, Prices},
     follow_keys::FollowKeys,
+    guards::{self, Guard},
     limits::Limits,
     oidc, operators, otlp,
     paths::Paths,
@@ -38,6 +39,8 @@ use crate::{
     sealing,
     secrets::Named,
     storage::Database,
+    subject::SubjectHeader,
+    tool_search,
     upstream::UpstreamKey,
     vision::{self, Vision},
 };
@@ -49,7 +52,8 @@ use crate::{
 #[derive(Clone, Parser)]
 #[command(version)]
 pub struct Flags {
-    /// Configuration file (TOML); changes of its [[servers]], [[models]] and [[defaults]] take effect
+    /// Configuration file (TOML); changes of its [[servers]], [[models]], [[defaults]] and
+    /// [[projects]] take effect
     /// while the proxy runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -84,13 +88,27 @@ pub struct Flags {
     /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
+    /// When models search for tools instead of being offered each: off, auto (where there are more
+    /// than fit), or above a number of tools [default: off]
+    #[arg(long, value_name = "MODE")]
+    tool_search: Option<tool_search::Mode>,
+    /// Tool search of the upstream that is used instead of the proxy's
+    #[arg(long, value_name = "API")]
+    native_tool_search: Option<tool_search::NativeMode>,
     /// Whether callers may choose servers by the header x-mcp-servers [default: true]
     #[arg(long, value_name = "BOOLEAN")]
     header_opt_in: Option<bool>,
+    /// Header in which callers send the JWT that says who their user is, to be exchanged for servers whose
+    /// grant is token_exchange [default: none]
+    #[arg(long, value_name = "HEADER")]
+    subject_token_header: Option<String>,
     /// Put arguments, results and texts of progress into the events of mcp.events, with likely secrets
     /// masked
     #[arg(long)]
     event_payloads: bool,
+    /// Run the calls of a turn that may change something one after the other, in the order of the turn
+    #[arg(long)]
+    serial_writes: bool,
     /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -256,10 +274,17 @@ pub struct Config {
     pub streaming: Streaming,
     pub own_tools: OwnTools,
     pub on_max_rounds: OnMaxRounds,
+    pub tool_search: ToolSearch,
+    /// The search of the upstream, used instead of the layer's.
+    pub native_tool_search: Option<NativeToolSearch>,
     /// Callers may choose servers by header.
     pub header_opt_in: bool,
+    /// The header in which callers say who their user is.
+    pub subject: Option<SubjectHeader>,
     /// Events of callers have arguments, results and texts of progress.
     pub event_payloads: bool,
+    /// Calls that may change something run one after the other.
+    pub serial_writes: bool,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
@@ -284,9 +309,11 @@ pub struct Config {
     pub trace_content: bool,
     pub log_format: LogFormat,
     pub limits: Limits,
-    pub prices: Vec<Price>,
+    pub prices: Prices,
     /// The models that take images and recordings, besides the known ones.
     pub vision: Vec<Vision>,
+    /// What sees calls and results, in its order.
+    pub guards: Vec<Guard>,
     pub check: bool,
 }
 
@@ -518,8 +545,18 @@ impl Config {
                 MaxRoundsMode::Answer => OnMaxRounds::Answer,
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
+            tool_search: (flags.tool_search.or(file.tool_search))
+                .map_or(ToolSearch::Off, |mode| mode.0),
+            native_tool_search: (flags.native_tool_search.or(file.native_tool_search))
+                .map(Into::into),
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
+            subject: flags
+                .subject_token_header
+                .or(file.subject_token_header)
+                .map(|name| SubjectHeader::parse(&name))
+                .transpose()?,
             event_payloads: flags.event_payloads || file.event_payloads,
+            serial_writes: flags.serial_writes || file.serial_writes,
             dialect: match flags
                 .schema_dialect
                 .or(file.schema_dialect)
@@ -557,10 +594,9 @@ impl Config {
             },
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
-            prices: (file.prices.into_iter().enumerate())
-                .map(|(index, price)| price.price(index))
-                .collect::<Result<_, _>>()?,
+            prices: Prices::read(file.prices)?,
             vision: file.vision,
+            guards: guards::read(file.guards)?,
             check: flags.check,
         })
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mcp_layer::{
     Project,
-    registry::{ApiKey, ApiKeyDigest, ApiKeyId},
+    registry::{ApiKey, ApiKeyDigest, ApiKeyId, CallLimit, CallLimits, Error},
     secret::ExposeSecret,
 };
 use serde::Deserialize;
@@ -21,6 +21,17 @@ pub struct DeclaredKey {
     key_file: Option<PathBuf>,
     key_sha256: Option<String>,
     project: String,
+    #[serde(default)]
+    limits: KeyLimits,
+}
+
+/// The most calls of tools that requests with a key may make.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table of limits")]
+struct KeyLimits {
+    calls_per_minute: Option<u32>,
+    calls_per_day: Option<u32>,
+    calls_at_once: Option<u32>,
 }
 
 /// Reads the keys of all entries.
@@ -39,6 +50,7 @@ pub fn read(entries: &[DeclaredKey]) -> Result<Vec<ApiKey>, Invalid> {
         let name = entry.name(&place);
         let id = id(&place, &name);
         let key = ApiKey::new(id, digest, name, Project::new(&*entry.project));
+        let key = key.and_then(|key| Ok(key.with_limits(entry.limits.read()?)));
         known.push(key.map_err(|error| invalid(&error.to_string()))?);
     }
     Ok(known)
@@ -47,6 +59,20 @@ pub fn read(entries: &[DeclaredKey]) -> Result<Vec<ApiKey>, Invalid> {
 /// Lists the files that keys are read from.
 pub fn files(entries: &[DeclaredKey]) -> impl Iterator<Item = &Path> {
     entries.iter().filter_map(|entry| entry.key_file.as_deref())
+}
+
+impl KeyLimits {
+    fn read(self) -> Result<CallLimits, Error> {
+        let all = [
+            (CallLimit::PerMinute, self.calls_per_minute),
+            (CallLimit::PerDay, self.calls_per_day),
+            (CallLimit::AtOnce, self.calls_at_once),
+        ];
+        let mut set = all.into_iter().filter_map(|(of, calls)| Some((of, calls?)));
+        set.try_fold(CallLimits::default(), |limits, (of, calls)| {
+            limits.with(of, calls)
+        })
+    }
 }
 
 impl DeclaredKey {

@@ -36,6 +36,7 @@ mod first;
 mod follow_keys;
 mod forwarded;
 mod front;
+mod guards;
 mod head_timer;
 mod headers;
 mod hidden;
@@ -68,7 +69,9 @@ mod setting;
 mod shed;
 mod silence;
 mod storage;
+mod subject;
 mod target;
+mod tool_search;
 mod upstream;
 mod vision;
 mod watch;
@@ -81,6 +84,7 @@ use std::{
 use mcp_layer::{
     Connections, McpLayer, Monitor, SchemaDialect,
     admin::{Chat, Metrics, Throttle},
+    guard::Guards,
     outbound::{EgressRules, Outbound},
     registry::{ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
 };
@@ -170,6 +174,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .map_err(|error| Invalid::because(&error))?
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
+    let guards = Guards::new(guards::rules(&config.guards, &outbound)?);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let keys = keys(&config, &storage)?;
     let declared = declared.over(storage.servers, storage.models, config.dialect);
@@ -182,7 +187,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .transpose()?;
     let declared_operators = operators::read(&config.operators)?;
     let named = operators::list(&declared_operators)?;
-    let connections = Connections::builder(outbound)
+    let connections = Connections::builder(outbound.clone())
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations);
     let connections = match config.check {
@@ -212,6 +217,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         println!("{}", vision::told(&config.vision));
+        println!("{}", guards::told(&config.guards));
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
@@ -224,7 +230,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let counted = counts.clone();
     let metrics = Metrics::default().with_more(move |text| counted.write(text));
     let is_scraped = side.is_some() || config.metrics_listen.is_some();
-    let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
+    let mut mcp = layer(&config, registry.clone(), connections.clone())
+        .with_models(models.clone())
+        .with_guards(guards.clone())
+        .with_usage(storage.usage.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
         mcp = mcp.with_exchanges(database.exchanges());
@@ -263,6 +272,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_operator_sessions(storage.operator_sessions)
             .with_operators(named.clone())
             .with_overview(storage.overview)
+            .with_usage(storage.usage)
             .with_metrics(metrics);
         let admin = match oidc {
             Some(oidc) => admin.with_oidc(oidc),
@@ -333,7 +343,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     }
     introduce(&config, address, operators);
 
-    let reload = Reload::new(flags, &config, models, upstream);
+    let reload = Reload::new(flags, &config, models, upstream, (guards, outbound));
     tokio::spawn(hang_ups.each(reload));
     if let Source::File(path) = config.source.clone() {
         let entries = config.operators.clone();
@@ -480,14 +490,21 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_streaming(config.streaming)
         .with_own_tools(config.own_tools)
         .with_on_max_rounds(config.on_max_rounds)
+        .with_tool_search(config.tool_search)
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
-        .with_prices(config.prices.clone())
+        .with_serial_writes(config.serial_writes)
+        .with_prices(config.prices.models.clone())
+        .with_tool_prices(config.prices.tools.clone())
         .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
         .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
+    let layer = match config.native_tool_search {
+        Some(service) => layer.with_native_tool_search(service),
+        None => layer,
+    };
     let layer = match config.otlp {
         Some(_) => layer.with_trace_context(otlp::context),
         None => layer,
@@ -536,6 +553,7 @@ async fn app(
         door: Door {
             keys,
             throttle: Throttle::default(),
+            subject: config.subject.clone(),
         },
         servers,
         paths: config.paths.clone(),

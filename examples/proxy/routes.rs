@@ -81,7 +81,11 @@ impl Servers {
     /// `server_label` of an entry of `tools`, and as its `model`; and what it gets by default.
     async fn list(&self, caller: &Caller, headers: &mut HeaderMap) -> Answer {
         let tokens = CallerTokens::take(headers);
-        let tokens = &tokens.of_caller(&caller.project, caller.id.as_ref());
+        let tokens = tokens.of_caller(&caller.project, caller.id.as_ref());
+        let tokens = &match caller.subject.clone() {
+            Some(subject) => tokens.with_subject(subject),
+            None => tokens,
+        };
         let mut filter = Filter::default();
         filter.project = Some(caller.project.name().to_owned());
         let usable = match storage::list(&self.registry, &filter, LISTED).await {
@@ -95,7 +99,7 @@ impl Servers {
         };
         let deadline = Instant::now() + self.patience;
         let described: Vec<_> = stream::iter(usable)
-            .map(|server| self.describe(server, tokens, deadline))
+            .map(|server| self.describe(server, caller, tokens, deadline))
             .buffered(AT_ONCE)
             .collect()
             .await;
@@ -124,14 +128,18 @@ impl Servers {
     async fn describe(
         &self,
         server: Arc<Server>,
+        caller: &Caller,
         tokens: &CallerTokens,
         deadline: Instant,
     ) -> Value {
         let listed = timeout_at(deadline, self.connections.tools(&server, tokens)).await;
         let tools: Option<Vec<_>> = listed.ok().and_then(Result::ok).map(|tools| {
-            let names = tools.offered.into_iter().map(|tool| tool.offered_name);
-            names.collect()
+            let project = caller.project.name();
+            let offered = tools.offered.into_iter();
+            let granted = offered.filter(|tool| server.grants.has(project, &tool.name));
+            granted.map(|tool| tool.offered_name).collect()
         });
+        let tools = tools.filter(|tools| !tools.is_empty());
         json!({
             "name": server.name.as_str(),
             "server_label": server.name.as_str(),

@@ -53,9 +53,14 @@ pub(super) async fn explain(
             return Ok((refusal.status(), kind, refusal.body()).into_response());
         }
     };
-    let tools = explanation.tools.iter().map(
-        |tool| json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool}),
-    );
+    let tools = explanation.tools.iter().map(|tool| {
+        let mut told =
+            json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool});
+        if tool.is_found {
+            told["found"] = true.into();
+        }
+        told
+    });
     let left_out = explanation.left_out.iter().map(
         |(server, tool)| json!({"server": server, "tool": tool.tool(), "reason": tool.reason()}),
     );

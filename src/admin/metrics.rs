@@ -19,7 +19,10 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-use crate::trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink};
+use crate::{
+    chat,
+    trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink},
+};
 
 /// The most tools with rows of their own, as many as a scrape should carry; the others share a row.
 const TOOLS: usize = 1000;
@@ -35,7 +38,7 @@ const BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
-/// Counts exchanges, model turns, tool calls and tokens. Clones count together.
+/// Counts exchanges, model turns, tool calls, decisions of guards, and tokens. Clones count together.
 ///
 /// ```
 /// use mcp_layer::{McpLayer, admin::Metrics, registry::MemoryRegistry};
@@ -48,7 +51,7 @@ const BUCKETS: [f64; 14] = [
 /// Counts are of this process; a monitoring system sums over replicas. They start at 0 and are lost
 /// with the process, as Prometheus expects of counters. Durations are in seconds.
 ///
-/// Labels are the names of servers, tools, projects and models, and fixed words: never text that a
+/// Labels are the names of servers, tools, guards, projects and models, and fixed words: never text that a
 /// caller or a model can make up. Up to 1,000 tools have rows of their own; the others are counted
 /// together under the server `_other`. So are projects and models after the first 500 pairs of the
 /// two, and a model that no exchange has succeeded with: its name may be anything that a caller sent.
@@ -77,6 +80,7 @@ struct Counts {
     turn_duration: Durations<Words<0>>,
     calls: Family<(Names<2>, Words<1>), Counter>,
     call_duration: Durations<Names<1>>,
+    guards: Family<(Names<1>, Words<1>), Counter>,
     tokens: Family<(Words<1>, Names<2>), Counter>,
     cost: Family<Names<2>, Counter<f64, AtomicU64>>,
     /// The tools that have rows, by their servers.
@@ -127,6 +131,7 @@ impl Default for Metrics {
             turn_duration: durations(),
             calls: Family::default(),
             call_duration: durations(),
+            guards: Family::default(),
             tokens: Family::default(),
             cost: Family::default(),
             known: Mutex::default(),
@@ -182,6 +187,11 @@ impl Counts {
             self.call_duration.clone(),
         );
         to.register(
+            "guard_decisions",
+            "What guards have said of calls and results, and how often they failed",
+            self.guards.clone(),
+        );
+        to.register(
             "tokens",
             "Tokens that models have counted",
             self.tokens.clone(),
@@ -209,6 +219,10 @@ impl Counts {
                 outcome,
                 duration,
             } => self.call(self.row(server, tool), outcome, duration),
+            Measure::Guard { guard, outcome } => {
+                let labels = ([("guard", guard.into())], [("outcome", outcome.as_str())]);
+                self.guards.get_or_create(&labels).inc();
+            }
         }
     }
 
@@ -288,7 +302,7 @@ impl TraceSink for Metrics {
             ("completion", "completion_tokens"),
         ] {
             let usage = trace.usage.as_ref().and_then(|usage| usage.get(member));
-            if let Some(tokens) = usage.and_then(Value::as_u64) {
+            if let Some(tokens) = usage.and_then(chat::tokens) {
                 let labels = ([("type", kind)], pair.clone());
                 counts.tokens.get_or_create(&labels).inc_by(tokens);
             }

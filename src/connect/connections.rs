@@ -121,7 +121,8 @@ impl Connections {
     /// The tools that `server` offers now, from the cache if they are fresh.
     ///
     /// `tokens` are the caller's. A server with token passthrough lists its tools for the owner of
-    /// the token.
+    /// the token. What single projects are granted of them is in the
+    /// [record](Server::grants).
     ///
     /// # Errors
     /// The reason why the server is [`Inactive`]. After a failure the server is left alone for 5 s,
@@ -251,10 +252,11 @@ impl Connections {
         self.shared.pool.parked.park(project, record, sessions);
     }
 
-    /// All tools of `server`, and those that it offers: at least one.
+    /// All tools of `server`, and those that it offers to `project`: at least one.
     pub(crate) async fn offers(
         &self,
         server: &Arc<Server>,
+        project: &Project,
         tokens: &CallerTokens,
     ) -> Result<(Arc<Offers>, Arc<Offered>), Inactive> {
         if !server.enabled {
@@ -262,7 +264,7 @@ impl Connections {
         }
         let list = self.shared.lists.list(server, tokens).await?;
         let offers = self.formed(server, &list.offers).await?;
-        let offered = offers.offered(server);
+        let offered = offers.offered(server).granted(project.name());
         match offered.entries().is_empty() {
             true => Err(Inactive::NoTools),
             false => Ok((offers, offered)),

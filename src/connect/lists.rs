@@ -76,7 +76,7 @@ impl Lists {
         let peer = self.pool.peer(server, &access)?;
         peer.use_now();
         let is_own = access.payer.is_none();
-        if is_own && self.pool.peers(server).authorized() {
+        if self.pool.peers(server).authorized() && is_own {
             // Operators are told of it by the next listing.
             peer.expire_list();
         }

@@ -205,7 +205,7 @@ impl Peers {
     pub(super) fn note_failure(&self, key: PeerKey, reason: &Inactive) {
         let now = Instant::now();
         let lasts = match reason {
-            Inactive::TokenRefused => REFUSED,
+            Inactive::TokenRefused | Inactive::TokenUnfit { .. } => REFUSED,
             _ => FAILED,
         };
         let mut state = self.state();
@@ -454,6 +454,7 @@ mod tests {
                 )]),
                 token: None,
                 payer: None,
+                subject: None,
             }
         }
 

@@ -7,7 +7,7 @@ use super::{
     choice, conflicts,
     gateway::Gateway,
     options::Options,
-    resolve,
+    resolve, searching,
     ways::{self, ByModel, OptInHeaders},
 };
 use crate::{
@@ -31,6 +31,8 @@ pub(crate) struct ToolOffer {
     pub(crate) offered_name: String,
     pub(crate) server: ServerName,
     pub(crate) tool: String,
+    /// The model finds it by a search, and is not offered it before.
+    pub(crate) is_found: bool,
 }
 
 /// A request, the headers that say what it asks for, and the hosts that it may have come to.
@@ -75,9 +77,13 @@ async fn offered(
     let looked_up = options.find(gateway, project, hosts, &mut tokens).await?;
     let whose = (project, &tokens);
     let active = resolve::active(gateway, whose, &options.servers, looked_up, None).await?;
-    let catalog = resolve::selected(&active, &options.rules, options.only())?;
-    conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
+    let catalog = resolve::selected(&active, project, &options.rules, options.only())?;
     choice::say(&mut request, &options.labels, &catalog)?;
+    let catalog = match options.loops(&request, &gateway.settings) {
+        true => searching::told(catalog, &request, options.tool_search, &gateway.settings),
+        false => catalog,
+    };
+    conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
     let unchosen = match options.only() {
         Some((_, "mcp.tools")) => "mcp.tools does not name it",
         _ => "the request does not choose it",
@@ -86,22 +92,26 @@ async fn offered(
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),
         tool: entry.offer().tool.clone(),
+        is_found: catalog.is_found(entry),
     });
     Ok(Explanation {
         no_default: None,
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(offers, offered)| left_out(offered.server(), offers, &catalog, unchosen))
+            .flat_map(|(offers, offered)| {
+                let of = (offered.server(), project);
+                left_out(of, offers, &catalog, unchosen)
+            })
             .collect(),
     })
 }
 
 /// The tools of `server` that `catalog` does not have, with the reason that is nearest to the
-/// server: what cannot be offered at all, what is not selected, what waits to be accepted, and
-/// what the request itself does without, with the reason `unchosen`.
+/// server: what cannot be offered at all, what is not selected, what waits to be accepted, what
+/// `project` is not granted, and what the request itself does without, with the reason `unchosen`.
 fn left_out(
-    server: &Server,
+    (server, project): (&Server, &Project),
     offers: &Offers,
     catalog: &Catalog,
     unchosen: &'static str,
@@ -120,6 +130,7 @@ fn left_out(
                 all.push(withheld.clone());
                 continue;
             }
+            None if !server.grants.has(project.name(), &offer.tool) => "not_granted",
             None => unchosen,
         };
         all.push(LeftOut::new(&offer.tool, reason));

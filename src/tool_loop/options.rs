@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) labels: Vec<(String, Vec<String>)>,
     /// A stream of the loop tells of tool calls while they run.
     pub(crate) events: bool,
+    /// The model searches for tools; `None` for the operator's choice.
+    pub(crate) tool_search: Option<bool>,
 }
 
 impl Options {
@@ -158,6 +160,7 @@ impl Options {
             rules: Vec::new(),
             labels: Vec::new(),
             events: false,
+            tool_search: None,
         }
     }
 
@@ -288,9 +291,10 @@ impl Options {
                 self.on_stream = Some(word(value, words)?);
             }
             "events" => self.events = boolean(value)?,
+            "tool_search" => self.tool_search = Some(boolean(value)?),
             _ => {
                 return Err(Fault::new(
-                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools, on_stream and events",
+                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools, on_stream, events and tool_search",
                 ));
             }
         }

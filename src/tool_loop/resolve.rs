@@ -20,7 +20,7 @@ use crate::{
     offer::{Offered, Offers},
     project::Project,
     refusal::{Kind, Refusal},
-    registry::Server,
+    registry::{Auth, Server},
     within::within,
 };
 
@@ -49,7 +49,7 @@ pub(crate) async fn catalog(
     record: &Record,
 ) -> Result<Catalog, Refusal> {
     let active = active(gateway, whose, named, looked_up, Some(record)).await?;
-    selected(&active, rules, tools)
+    selected(&active, whose.0, rules, tools)
 }
 
 /// The tools of those of these servers that can be used, and of those tools that are still offered.
@@ -113,7 +113,7 @@ pub(crate) async fn active(
     let left = limits.resolve.saturating_sub(took);
     let ask = |server: Arc<Server>| async move {
         let started = Instant::now();
-        let offers = within(left, gateway.connections.offers(&server, tokens)).await;
+        let offers = within(left, gateway.connections.offers(&server, project, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
             Err(Inactive::unreachable(format!(
@@ -136,9 +136,10 @@ pub(crate) async fn active(
     Ok(active)
 }
 
-/// The tools of these servers that the request wants.
+/// The tools of these servers that the request of `project` wants.
 pub(crate) fn selected(
     active: &[Active],
+    project: &Project,
     rules: Rules<'_>,
     tools: Only<'_>,
 ) -> Result<Catalog, Refusal> {
@@ -146,7 +147,7 @@ pub(crate) fn selected(
     let mut offered: Vec<_> = offered.collect();
     for (places, rules) in rules {
         let of: Vec<&Active> = places.iter().map(|&place| &active[place]).collect();
-        check(rules, &of)?;
+        check(rules, &of, project)?;
         for &place in places {
             offered[place] = ruled(rules, &offered[place]);
         }
@@ -169,8 +170,8 @@ pub(crate) fn selected(
     })
 }
 
-/// Checks that the tools that `rules` name are there, at one of these servers.
-fn check(rules: &ToolRules, servers: &[&Active]) -> Result<(), Refusal> {
+/// Checks that the tools that `rules` name are there for `project`, at one of these servers.
+fn check(rules: &ToolRules, servers: &[&Active], project: &Project) -> Result<(), Refusal> {
     for (name, param) in rules.allowed_names() {
         let mut offers = servers.iter().flat_map(|(_, offered)| offered.entries());
         if !offers.any(|tool| is_name(name, tool.offer())) {
@@ -180,8 +181,12 @@ fn check(rules: &ToolRules, servers: &[&Active]) -> Result<(), Refusal> {
         }
     }
     for (name, param) in rules.approved_names() {
-        let mut offers = servers.iter().flat_map(|(offers, _)| &offers.tools);
-        if !offers.any(|offer| is_name(name, offer)) {
+        let is_there = |(offers, offered): &&Active| {
+            let grants = &offered.server().grants;
+            let mut offers = offers.tools.iter();
+            offers.any(|offer| is_name(name, offer) && grants.has(project.name(), &offer.tool))
+        };
+        if !servers.iter().any(is_there) {
             let fault = format!("names {:?}, which is no tool of the server", short(name));
             return Err(Refusal::invalid_option(param, &fault));
         }
@@ -214,17 +219,26 @@ fn not_offered(name: &str, withheld: Option<&LeftOut>) -> String {
 fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
     let name = &server.name;
     if *inactive == Inactive::TooManyCredentials {
-        let header = CallerTokens::header(name);
-        let message = format!(
-            "the server {name} is not asked: {inactive}; send the same token in the header {header} for the same person, and try again in a few seconds"
-        );
+        let next = match server.auth {
+            Auth::TokenPassthrough(_) => {
+                let header = CallerTokens::header(name);
+                format!("send the same token in the header {header} for the same person, and ")
+            }
+            _ => String::new(),
+        };
+        let message =
+            format!("the server {name} is not asked: {inactive}; {next}try again in a few seconds");
         return Refusal::new(Kind::TooManyCredentials, message);
     }
     if inactive.is_callers() {
-        let header = CallerTokens::header(name);
-        let message = format!(
-            "the server {name} cannot be used: {inactive}; send one for it in the header {header}"
-        );
+        let next = match server.auth {
+            Auth::TokenPassthrough(_) => {
+                let header = CallerTokens::header(name);
+                format!("send one for it in the header {header}")
+            }
+            _ => "the gateway has one exchanged for it that says who the caller is".to_owned(),
+        };
+        let message = format!("the server {name} cannot be used: {inactive}; {next}");
         return Refusal::new(Kind::CredentialRequired, message);
     }
     let next = match inactive {

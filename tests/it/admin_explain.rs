@@ -3,7 +3,8 @@
 use mcp_layer::McpLayer;
 use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{
-    Gate, MemoryRegistry, Projects, SelectedTool, Server, ToolPolicy, ToolSelection,
+    Gate, MemoryRegistry, ProjectGrant, ProjectGrants, Projects, SelectedTool, Server, ToolPolicy,
+    ToolSelection,
 };
 use serde_json::{Value, json};
 
@@ -117,6 +118,27 @@ async fn a_request_is_told_what_it_gets_and_no_model_is_asked() {
         wondering.offered(&of(Some(json!(["s__b"])))).await,
         ["s__b"]
     );
+}
+
+#[tokio::test]
+async fn a_tool_that_the_project_is_not_granted_is_left_out_as_that() {
+    let tools = [tool("a", "A"), tool("b", "B"), tool("c", "C")];
+    let wondering = Wondering::new(&tools, |server| {
+        let grant = ProjectGrant::new("default").with_tools(["b", "c"]).unwrap();
+        server.grants = ProjectGrants::new([grant]).unwrap();
+        server.tools = ToolSelection::only(["a", "b"]).unwrap();
+    })
+    .await;
+    assert_eq!(wondering.offered(&of(None)).await, ["s__b"]);
+    let reasons = [("a", "not_granted"), ("c", "it is not selected")];
+    let reasons = reasons.map(|(tool, reason)| (tool.to_owned(), reason.to_owned()));
+    assert_eq!(wondering.left_out(&of(None)).await, reasons);
+    let body = of(None);
+    let other = wondering
+        .operator
+        .post("/api/v1/explain?project=web", &body);
+    let other = other.await.expect(200);
+    assert_eq!(other["tools"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
@@ -306,4 +328,26 @@ async fn a_store_without_a_layer_explains_nothing() {
     let operator = Operator::memory();
     let answer = operator.post(EXPLAIN, &of(None)).await;
     assert_eq!(answer.error(404).0, "not_found");
+}
+
+#[tokio::test]
+async fn tools_that_the_model_finds_by_a_search_are_marked() {
+    let wondering = Wondering::new(&[tool("a", "A"), tool("b", "B")], |server| {
+        let tools = [SelectedTool::from("a").always(), "b".into()];
+        server.tools = ToolSelection::only(tools).unwrap();
+    })
+    .await;
+    let mut body = of(None);
+    body["mcp"]["auto_execute_tools"] = true.into();
+    assert_eq!(wondering.offered(&body).await, ["s__a", "s__b"]);
+    body["mcp"]["tool_search"] = true.into();
+    let explained = wondering.explain(&body).await.expect(200);
+    let expected = json!([
+        {"offered_name": "s__a", "server": "s", "tool": "a"},
+        {"offered_name": "s__b", "server": "s", "tool": "b", "found": true},
+    ]);
+    assert_eq!(explained["tools"], expected);
+    // Without the loop nothing is searched for.
+    body["mcp"]["auto_execute_tools"] = false.into();
+    assert_eq!(wondering.offered(&body).await, ["s__a", "s__b"]);
 }

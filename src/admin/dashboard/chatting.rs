@@ -430,7 +430,7 @@ impl Outcome {
             error: error.map(|text| Shown::short(&sentence(text), SHOWN)),
             calls: calls.collect(),
             took: span(took),
-            tokens: body["usage"]["total_tokens"].as_u64(),
+            tokens: crate::chat::tokens(&body["usage"]["total_tokens"]),
             trace,
         })
     }

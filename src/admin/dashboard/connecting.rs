@@ -60,7 +60,13 @@ pub(super) async fn going(
     server: &Server,
     outside: &Outside,
 ) -> Result<axum::response::Response, Fault> {
-    let place = pages.flows.connect(server, outside).await?;
+    let Some(place) = pages.flows.connect(server, outside).await? else {
+        let place = match server.draft {
+            true => format!("/servers/{}/setup/tools", server.name),
+            false => format!("/servers/{}?done=connected", server.name),
+        };
+        return Ok(pages.to(&place));
+    };
     let whom = match &server.auth {
         Auth::OAuth2(oauth) => oauth.authorization_url.as_ref(),
         _ => None,

@@ -77,3 +77,13 @@ impl Control {
 pub(super) fn texts<'t>(list: &'t Tree<'_>) -> Vec<&'t str> {
     list.items().iter().filter_map(Tree::as_text).collect()
 }
+
+/// A number that was typed. What is none stays a text, for whoever reads it to refuse; nothing is
+/// nothing.
+pub(super) fn number(typed: &str) -> Tree<'_> {
+    let fraction = || typed.parse().map_or_else(|_| typed.into(), Tree::Fraction);
+    match typed {
+        "" => Tree::Null,
+        typed => typed.parse().map_or_else(|_| fraction(), Tree::Count),
+    }
+}

@@ -21,6 +21,7 @@ use super::{
     fields::{Fields, read_auth, read_scope, read_switches},
     form::Form,
     page::{Frame, page},
+    projects::encoded,
     server_pages::ServerPages,
     status::StatusView,
     text::{Shown, words},
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     name::ServerName,
     registry::{
-        Projects, Server, Source, ToolState,
+        ProjectGrant, Projects, Server, Source, ToolState,
         members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, method},
     },
 };
@@ -63,6 +64,7 @@ struct Edit {
     errors: Errors,
     fields: Fields,
     connection: Connection,
+    grants: Vec<(String, Shown)>,
     done: Option<&'static str>,
     conflict: Option<Vec<Difference>>,
     saved: Option<When>,
@@ -80,7 +82,15 @@ struct DeclaredPage {
     fields: Fields,
     about: Option<Shown>,
     projects: Vec<Shown>,
+    grants: Vec<(String, Shown)>,
     connection: Connection,
+}
+
+/// The projects that are granted something of a server, each with its path.
+fn grants(server: &Server) -> Vec<(String, Shown)> {
+    let grants = server.grants.iter().map(ProjectGrant::project);
+    let grants = grants.map(|project| (encoded(project), Shown::short(project, 40)));
+    grants.collect()
 }
 
 /// `GET /servers/{name}`
@@ -105,6 +115,7 @@ pub(super) async fn edit(
     content.is_new = query.text("done") == "created";
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
+        "connected" => Some("The gateway has a token for this server."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
         _ => None,
     };
@@ -183,6 +194,7 @@ async fn content(
         name: server.name.to_string(),
         fields: Fields::of(given, &*pages.choices().await?),
         connection: Connection::of(pages, server, outside).await,
+        grants: grants(server),
         done: None,
         conflict: None,
         saved: server
@@ -203,6 +215,7 @@ async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> An
         about: server.description.as_deref().map(Shown::of),
         projects: named(&server.projects).unwrap_or_default(),
         connection: Connection::of(pages, server, outside).await,
+        grants: grants(server),
     };
     page(StatusCode::OK, &content)
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    trace::{CallOutcome, CallStep, Step, Trace, TurnStep},
+    trace::{CallOutcome, CallStep, GuardOutcome, Step, Trace, TurnStep},
     unseen::is_unseen,
 };
 
@@ -166,6 +166,7 @@ impl Bar {
             Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
             Step::Prompt(_) => ("given", "Prompt", ""),
             Step::Call(call) => ("call", "Tool", &*call.name),
+            Step::Guard(guard) => ("listing", "Guard", &*guard.guard),
             Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
             Step::Instructions(given) => ("given", "Instructions", &*given.server),
             Step::Omission(omission) => {
@@ -216,6 +217,10 @@ fn error(step: &Step) -> Option<String> {
             status.or_else(|| Some(turn.failure?.to_string()))
         }
         Step::Call(call) => call.error.as_deref().map(str::to_owned),
+        Step::Guard(guard) => {
+            let is_bad = guard.outcome == GuardOutcome::Deny || guard.outcome.is_failure();
+            is_bad.then(|| guard.outcome.to_string())
+        }
         Step::Listing(listing) => listing.error.as_ref().map(|_| "server_inactive".to_owned()),
         Step::Prompt(_) | Step::Instructions(_) => None,
         Step::Omission(_) => Some("turn_call_limit".to_owned()),
@@ -228,6 +233,13 @@ fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
     let mut facts = match step {
         Step::Turn(turn) => of_turn(turn),
         Step::Call(call) => of_call(call),
+        Step::Guard(guard) => vec![
+            ("Decided", Some(guard.outcome.to_string())),
+            ("Stage", Some(guard.stage.to_string())),
+            ("Tool", Some(guard.tool.clone())),
+            ("Call", Some(guard.call.clone())),
+            ("Reason", guard.reason.clone()),
+        ],
         Step::Listing(listing) => vec![
             ("Server", Some(listing.server.clone())),
             ("Reason", listing.error.clone()),

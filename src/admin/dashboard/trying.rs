@@ -169,10 +169,8 @@ fn curl(content: &Trying, arguments: &str) -> Shown {
     if content.project != DEFAULT && !content.project.is_empty() {
         body += &format!(", \"project\": {}", crate::json::quoted(&content.project));
     }
-    if content.asks_first {
-        body += &format!(", \"fingerprint\": \"{}\"", content.fingerprint);
-    }
-    body.push('}');
+    // Also where a guard asks.
+    body += &format!(", \"fingerprint\": \"{}\"}}", content.fingerprint);
     let tool =
         percent_encoding::utf8_percent_encode(&content.tool, percent_encoding::NON_ALPHANUMERIC);
     Shown::of(&format!(

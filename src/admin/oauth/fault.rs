@@ -13,14 +13,20 @@ use crate::{
 };
 
 /// The fault of an authorization that cannot begin; `callback` is where the browser would have
-/// come back to.
-pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
+/// come back to, if one was needed.
+pub(super) fn begin_fault(error: Error, callback: Option<&Url>) -> Fault {
     let message = error.to_string();
     match error {
         Error::NotOAuth => Fault::of(Code::InvalidServer, "auth", "is not oauth2"),
         Error::Record(error) => error.into(),
+        Error::NoBrowser | Error::NoMachine => Fault::of(
+            Code::InvalidServer,
+            "auth.grant",
+            "is token_exchange: each caller's own token is exchanged, and there is nothing to connect",
+        ),
         Error::NoClient => {
-            let message = format!("{message}. Its redirect URI is {callback}");
+            let callback = callback.map(|callback| format!(". Its redirect URI is {callback}"));
+            let message = message + &callback.unwrap_or_default();
             Fault::new(Code::AuthorizationFailed, message).at("auth.client_id")
         }
         Error::RedirectUri => {
@@ -39,7 +45,10 @@ pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
             Fault::new(Code::ServerInactive, message + advice).at("url")
         }
         Error::OAuth(error) => {
-            let (param, advice) = advice(error.kind(), callback);
+            let (param, advice) = match callback {
+                Some(callback) => advice(error.kind(), callback),
+                None => own_advice(error.kind()),
+            };
             let said = error.said().map(|said| format!(" ({said})"));
             let message = message + &said.unwrap_or_default();
             let fault = Fault::new(Code::AuthorizationFailed, format!("{message}; {advice}"));
@@ -59,6 +68,43 @@ pub(super) fn stored(error: Error) -> Fault {
         Error::Store(error) => error.into(),
         _ => Fault::new(Code::Registry, message),
     }
+}
+
+/// The advice where the gateway authorizes itself.
+fn own_advice(kind: ErrorKind) -> (Option<&'static str>, String) {
+    let (param, advice) = match kind {
+        ErrorKind::Discovery | ErrorKind::Egress => (
+            Some("auth.token_url"),
+            "enter its token URL by hand, and allow its address in the gateway's egress rules if it \
+             is not public",
+        ),
+        ErrorKind::Issuer => (
+            Some("auth.issuer"),
+            "nothing was sent: check the URL and the issuer that were entered",
+        ),
+        ErrorKind::InvalidClient => (
+            Some("auth.client_id"),
+            "check the client id and its secret or key, and whether the provider wants another \
+             token_auth",
+        ),
+        ErrorKind::Refused | ErrorKind::Denied => (
+            Some("auth.client_id"),
+            "allow this client the grant client_credentials there",
+        ),
+        ErrorKind::InvalidScope => (
+            Some("auth.scopes"),
+            "check the scopes: the provider does not know one of them, or does not give it to this \
+             client",
+        ),
+        ErrorKind::InvalidTarget => (
+            Some("auth.resource"),
+            "set resource to what the provider calls this server, or to none if it takes no such \
+             parameter, and name in the scopes what the token is for",
+        ),
+        ErrorKind::Unreachable => (None, "try again in a moment"),
+        _ => (None, "check what was entered, and connect again"),
+    };
+    (param, advice.to_owned())
 }
 
 /// The advice for an error of this kind, and the member that it is about.

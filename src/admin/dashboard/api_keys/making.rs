@@ -27,7 +27,7 @@ use crate::{
         fault::{Code, Fault, Faults},
         time::from_date,
     },
-    registry::ApiKeyId,
+    registry::{ApiKeyId, CallLimits},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -132,6 +132,7 @@ fn entered(form: &Form, now: SystemTime) -> Result<Entered, Faults> {
         name,
         project,
         expires_at,
+        limits: CallLimits::default(),
     };
     Faults::unless(faults, entered)
 }

@@ -27,6 +27,9 @@ pub(super) struct Preview {
     pub(super) project: Shown,
     /// The offered names, each with its server and its tool.
     pub(super) tools: Vec<(Shown, String, Shown)>,
+    /// How many there are, and how many of them the model finds by a search.
+    pub(super) count: usize,
+    pub(super) found: usize,
     /// Tools that it does not get, with their server and the reason.
     pub(super) left_out: Vec<(Shown, String, Shown)>,
     /// Why the request gets nothing.
@@ -53,6 +56,8 @@ impl Preview {
         let mut preview = Self {
             project: Shown::of(project),
             tools: Vec::new(),
+            count: 0,
+            found: 0,
             left_out: Vec::new(),
             refusal: None,
         };
@@ -67,6 +72,12 @@ impl Preview {
                 let reason = explanation.no_default.as_deref();
                 preview.refusal = reason.map(|reason| Shown::of(&sentence(reason)));
                 let tools = explanation.tools.iter().take(TOOLS);
+                preview.count = explanation.tools.len();
+                preview.found = explanation
+                    .tools
+                    .iter()
+                    .filter(|tool| tool.is_found)
+                    .count();
                 let tools = tools.map(|tool| {
                     let (name, own) = (Shown::of(&tool.offered_name), Shown::of(&tool.tool));
                     (name, tool.server.to_string(), own)
