@@ -268,7 +268,7 @@ mod tests {
         for odd in [
             json!({"cost": -1}),
             json!({"cost": "1"}),
-            json!({"prompt_tokens": 1.5}),
+            json!({"prompt_tokens": -1.5}),
         ] {
             let sum = figures(Outcome::Ok, odd);
             assert_eq!((sum.priced, sum.input_tokens), (0, 0));
