@@ -82,7 +82,7 @@ impl Search<'_> {
         self.tool.name()
     }
 
-    /// What the model gets for these arguments.
+    /// Answers a call with these arguments.
     ///
     /// # Errors
     /// The fault, in words that let a model repair its call.

@@ -202,7 +202,8 @@ impl McpLayer {
     }
 
     /// Replaces the default of `mcp.tool_search`, for requests that do not say themselves; by default
-    /// [`ToolSearch::Off`].
+    /// [`ToolSearch::Off`], or [`ToolSearch::Auto`] where the model's service [searches
+    /// itself](Self::with_native_tool_search).
     ///
     /// ```
     /// use mcp_layer::{McpLayer, ToolSearch, registry::MemoryRegistry};
@@ -212,15 +213,16 @@ impl McpLayer {
     /// ```
     #[must_use]
     pub fn with_tool_search(mut self, tool_search: ToolSearch) -> Self {
-        self.settings.tool_search = tool_search;
+        self.settings.tool_search = Some(tool_search);
         self
     }
 
     /// Lets the model's service search, where tools are searched for, if it can do that; by default the
     /// gateway does.
     ///
-    /// The model then calls the tools by their names, and [`Limits::tools`] counts only the caller's
-    /// own.
+    /// Tools are then searched for as by [`ToolSearch::Auto`], unless
+    /// [`with_tool_search`](Self::with_tool_search) says otherwise. The model calls them by their names,
+    /// and [`Limits::tools`] counts only the caller's own.
     #[must_use]
     pub fn with_native_tool_search(mut self, service: NativeToolSearch) -> Self {
         self.settings.native_tool_search = Some(service);

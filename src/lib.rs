@@ -41,6 +41,12 @@
 //! The proxy's authentication, outside of the layer, identifies the caller by putting a [`Project`]
 //! into the request's extensions. [`McpLayer`] shows the order of a whole stack.
 //!
+//! A request may have thousands of tools, for which its model [searches](ToolSearch). Projects have
+//! [grants](registry::ProjectGrant), limits and [budgets](registry::Budget) of their own, and
+//! [guards](guard) see each call before it runs, and each result before the model does. Servers are
+//! authorized by fixed credentials, by a person (OAuth 2.0), by the gateway itself (client credentials),
+//! or by callers' own tokens, sent on or exchanged ([`registry::Auth`]).
+//!
 //! # Where to read on
 //!
 //! - [`McpLayer`]: the settings; [`Limits`] has every limit with its reason.

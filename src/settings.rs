@@ -212,7 +212,8 @@ pub(crate) struct Settings {
     pub(crate) streaming: Streaming,
     pub(crate) own_tools: OwnTools,
     pub(crate) on_max_rounds: OnMaxRounds,
-    pub(crate) tool_search: ToolSearch,
+    /// Whether models search; `None`: by whether their service does.
+    pub(crate) tool_search: Option<ToolSearch>,
     /// The search of the models' service, used instead of ours.
     pub(crate) native_tool_search: Option<NativeToolSearch>,
     /// The repeats of a turn that fails once tools have run.
@@ -277,7 +278,7 @@ impl Default for Settings {
             streaming: Streaming::default(),
             own_tools: OwnTools::default(),
             on_max_rounds: OnMaxRounds::default(),
-            tool_search: ToolSearch::default(),
+            tool_search: None,
             native_tool_search: None,
             turn_retries: TURN_RETRIES,
             dialect: None,
@@ -300,6 +301,20 @@ impl Settings {
         self.rounds_cap
             .unwrap_or(self.limits.max_tool_rounds.min(ROUNDS))
             .max(1)
+    }
+
+    /// Returns `true` if the model of a request that says nothing of it searches for its tools: `own`
+    /// ones of the caller, and `added` ones of servers.
+    pub(crate) fn searches(&self, own: usize, added: usize) -> bool {
+        let by_default = match self.native_tool_search {
+            Some(_) => ToolSearch::Auto,
+            None => ToolSearch::Off,
+        };
+        match self.tool_search.unwrap_or(by_default) {
+            ToolSearch::Off => false,
+            ToolSearch::Auto => own + added > self.limits.tools,
+            ToolSearch::Above(most) => added > most,
+        }
     }
 
     /// Adds the cost of a turn to its `usage` if the upstream sent none, by the price of the first

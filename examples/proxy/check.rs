@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use crate::{
     check_models::{self, Found, FoundServers},
     storage,
+    tool_search::Searching,
 };
 
 /// The characters of a description that are shown.
@@ -29,6 +30,8 @@ pub const IN_MEMORY: &str = "exchanges are kept in memory, and limits and budget
 pub struct Report {
     /// The report for people.
     pub text: String,
+    /// The offered names of all tools.
+    pub offered: Vec<String>,
     /// `true` if every enabled server can be used.
     pub all_well: bool,
 }
@@ -80,6 +83,7 @@ pub async fn check(
     models: &ModelRules,
     connections: &Connections,
     limits: &Limits,
+    searching: Searching,
 ) -> Result<Report, Error> {
     let patience = limits.resolve;
     // All of them: it is the operator's own list.
@@ -93,7 +97,8 @@ pub async fn check(
         (server, listed)
     });
     let mut rows = vec![["SERVER", "OFFERED NAME", "TOOL", "DESCRIPTION"].map(String::from)];
-    let (mut servers, mut tools, mut unusable) = (0, 0, 0);
+    let (mut servers, mut unusable) = (0, 0);
+    let mut offered = Vec::new();
     let asked: Vec<_> = asked.buffered(AT_ONCE).collect().await;
     let mut found = FoundServers::new();
     for (server, listed) in asked {
@@ -102,10 +107,10 @@ pub async fn check(
         let has: Result<usize, String>;
         match listed {
             Ok(Ok(listed)) => {
-                tools += listed.offered.len();
                 has = Ok(listed.offered.len());
                 for tool in listed.offered {
                     let description = first_line(tool.description.as_deref().unwrap_or_default());
+                    offered.push(tool.offered_name.clone());
                     rows.push(row(&server, tool.offered_name, tool.name, description));
                 }
                 for tool in listed.left_out {
@@ -146,13 +151,17 @@ pub async fn check(
         0 => String::new(),
         _ => table(&rows) + "\n",
     };
-    text += &format!("{}, {}", count(servers, "server"), count(tools, "tool"));
+    text += &format!(
+        "{}, {}",
+        count(servers, "server"),
+        count(offered.len(), "tool")
+    );
     if unusable > 0 {
         text += &format!("; {} cannot be used", count(unusable, "server"));
     }
     let mut faulty = 0;
     if !models.is_empty() {
-        let (rows, no_good) = check_models::rows(models, &found, limits.tools);
+        let (rows, no_good) = check_models::rows(models, &found, limits.tools, searching);
         faulty = no_good;
         text += &format!("\n\n{}\n", table(&rows));
         text += &count(models.aliases().len(), "alias");
@@ -163,6 +172,7 @@ pub async fn check(
     }
     Ok(Report {
         text,
+        offered,
         all_well: unusable + faulty == 0,
     })
 }

@@ -7,6 +7,8 @@ use mcp_layer::{
     registry::{DefaultServers, ModelAlias, ModelRules, Projects, Server},
 };
 
+use crate::tool_search::Searching;
+
 /// The most projects and servers that a row names.
 const NAMED: usize = 5;
 
@@ -25,8 +27,13 @@ pub fn rows(
     rules: &ModelRules,
     found: &FoundServers,
     most_tools: usize,
+    searching: Searching,
 ) -> (Vec<[String; 4]>, usize) {
-    let check = Check { found, most_tools };
+    let check = Check {
+        found,
+        most_tools,
+        searching,
+    };
     let mut rows = vec![["MODEL", "PROJECTS", "SERVERS", "REQUESTS GET"].map(String::from)];
     let mut faulty = 0;
     for alias in rules.aliases() {
@@ -65,6 +72,7 @@ pub fn rows(
 struct Check<'a> {
     found: &'a FoundServers,
     most_tools: usize,
+    searching: Searching,
 }
 
 impl Check<'_> {
@@ -95,11 +103,19 @@ impl Check<'_> {
                 Err(reason) => return Err(format!("{name} is {reason}")),
             }
         }
-        if tools > self.most_tools {
-            let most = self.most_tools;
-            return Err(format!("{tools} tools are too many, at most {most} fit"));
+        let most = self.most_tools;
+        // Whoever names a model alone has the loop, and so the search.
+        let is_searched = self.searching.is_for(tools, most);
+        if tools > most && !is_searched {
+            return Err(format!(
+                "{tools} tools are too many, at most {most} fit; tool_search = \"auto\" has models search for them"
+            ));
         }
-        let tools = format!("{tools} tool{}", if tools == 1 { "" } else { "s" });
+        let tools = format!(
+            "{tools} tool{}{}",
+            if tools == 1 { "" } else { "s" },
+            if is_searched { ", found by search" } else { "" }
+        );
         Ok(match with_token.is_empty() {
             true => tools,
             false => format!(

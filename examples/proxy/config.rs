@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    NativeToolSearch, OnMaxRounds, OwnTools, SchemaDialect, Streaming, ToolSearch,
+    OnMaxRounds, OwnTools, SchemaDialect, Streaming,
     registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
@@ -40,7 +40,7 @@ use crate::{
     secrets::Named,
     storage::Database,
     subject::SubjectHeader,
-    tool_search,
+    tool_search::{self, Searching},
     upstream::UpstreamKey,
     vision::{self, Vision},
 };
@@ -52,9 +52,9 @@ use crate::{
 #[derive(Clone, Parser)]
 #[command(version)]
 pub struct Flags {
-    /// Configuration file (TOML); changes of its [[servers]], [[models]], [[defaults]] and
-    /// [[projects]] take effect
-    /// while the proxy runs
+    /// Configuration file (TOML); changes of its [[servers]], [[models]], [[defaults]],
+    /// [[projects]], [[api_keys]] and [[operators]] take effect while the proxy runs, those of
+    /// [[guards]] at SIGHUP
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8787]
@@ -88,11 +88,12 @@ pub struct Flags {
     /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
-    /// When models search for tools instead of being offered each: off, auto (where there are more
-    /// than fit), or above a number of tools [default: off]
+    /// When models search for tools instead of being offered each: off, auto (where a request has
+    /// more than fit, 128), or a number: where servers have more tools than that; mcp.tool_search
+    /// of a request wins [default: off, or auto with --native-tool-search]
     #[arg(long, value_name = "MODE")]
     tool_search: Option<tool_search::Mode>,
-    /// Tool search of the upstream that is used instead of the proxy's
+    /// Tool search of the upstream that is used instead of the proxy's [default: none]
     #[arg(long, value_name = "API")]
     native_tool_search: Option<tool_search::NativeMode>,
     /// Whether callers may choose servers by the header x-mcp-servers [default: true]
@@ -274,9 +275,7 @@ pub struct Config {
     pub streaming: Streaming,
     pub own_tools: OwnTools,
     pub on_max_rounds: OnMaxRounds,
-    pub tool_search: ToolSearch,
-    /// The search of the upstream, used instead of the layer's.
-    pub native_tool_search: Option<NativeToolSearch>,
+    pub searching: Searching,
     /// Callers may choose servers by header.
     pub header_opt_in: bool,
     /// The header in which callers say who their user is.
@@ -545,10 +544,10 @@ impl Config {
                 MaxRoundsMode::Answer => OnMaxRounds::Answer,
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
-            tool_search: (flags.tool_search.or(file.tool_search))
-                .map_or(ToolSearch::Off, |mode| mode.0),
-            native_tool_search: (flags.native_tool_search.or(file.native_tool_search))
-                .map(Into::into),
+            searching: Searching {
+                mode: flags.tool_search.or(file.tool_search),
+                native: flags.native_tool_search.or(file.native_tool_search),
+            },
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
             subject: flags
                 .subject_token_header

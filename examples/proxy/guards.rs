@@ -16,6 +16,9 @@ use crate::{config::Invalid, secrets::Named};
 /// The longest time for a question, in milliseconds: a turn waits for it.
 const LONGEST: u64 = 60_000;
 
+/// The most characters of a name, which stands in every line of the log and is a label of metrics.
+const NAME: usize = 100;
+
 /// A guard as it is declared: a webhook by its `url`, or one that is built in.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table [[guards]]")]
@@ -78,14 +81,22 @@ enum Kind {
 
 /// Reads all tables, in their order.
 pub fn read(tables: Vec<Declared>) -> Result<Vec<Guard>, Invalid> {
-    let guards = tables.into_iter().enumerate();
-    let guards = guards.map(|(index, table)| {
-        let number = index + 1;
-        table
-            .read(number)
-            .map_err(|fault| Invalid::new(format!("guards: number {number} {fault}")))
-    });
-    guards.collect()
+    let mut guards: Vec<Guard> = Vec::with_capacity(tables.len());
+    for (number, table) in (1..).zip(tables) {
+        let guard = table.read(number).and_then(|guard| {
+            match guards.iter().position(|other| other.name == guard.name) {
+                Some(place) => Err(format!(
+                    "has the name {:?}, as number {} has: give each its own",
+                    guard.name,
+                    place + 1
+                )),
+                None => Ok(guard),
+            }
+        });
+        guards
+            .push(guard.map_err(|fault| Invalid::new(format!("guards: number {number} {fault}")))?);
+    }
+    Ok(guards)
 }
 
 impl Declared {
@@ -132,7 +143,9 @@ impl Declared {
                 (Kind::Secrets(action), "secrets", true, true)
             }
             (None, Some(BuiltIn::Hosts)) => {
-                let listed = self.hosts.unwrap_or_default();
+                let listed = self
+                    .hosts
+                    .ok_or("needs hosts: those that URLs may have, or [] for none")?;
                 let hosts = Hosts::new(&listed).map_err(|_| {
                     "has a host that is none: write api.example.com, *.example.com or 127.0.0.1:8080"
                 })?;
@@ -152,6 +165,11 @@ impl Declared {
         }
         if !before && !after {
             return Err("is asked neither before nor after".into());
+        }
+        if self.name.as_deref().is_some_and(|name| !is_name(name)) {
+            return Err(format!(
+                "has a name that is empty, longer than {NAME} characters, or has control characters"
+            ));
         }
         let tools = self.tools.unwrap_or_else(|| vec!["*".to_owned()]);
         if tools.is_empty() || tools.contains(&String::new()) {
@@ -216,24 +234,40 @@ impl Guard {
     }
 }
 
-/// What an operator reads of them, a line for each.
-pub fn told(guards: &[Guard]) -> String {
+fn is_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.chars().count() <= NAME && !name.chars().any(char::is_control)
+}
+
+/// Tells an operator of the guards, a line for each, and one for each pattern that fits none of the
+/// `offered` names; `rules` are those of the guards.
+pub fn told(guards: &[Guard], rules: &[GuardRule], offered: &[String]) -> String {
     if guards.is_empty() {
         return "guards: none".to_owned();
     }
-    let lines = guards.iter().map(|guard| {
+    let lines = guards.iter().zip(rules).map(|(guard, rule)| {
         let stages: Vec<_> = guard.stages().map(GuardStage::as_str).collect();
         let fail = match guard.fail {
             Fail::Closed => "closed",
             Fail::Open => "open",
         };
-        format!(
+        let mut lines = format!(
             "guard {}: {}, {}, within {} ms, fails {fail}",
             guard.name,
             stages.join(" and "),
             guard.tools.join(" "),
             guard.timeout.as_millis()
-        )
+        );
+        for tools in rule
+            .unmatched(offered)
+            .iter()
+            .filter(|tools| **tools != "*")
+        {
+            lines += &format!(
+                "\nguard {}: no tool above has a name like {tools}",
+                guard.name
+            );
+        }
+        lines
     });
     lines.collect::<Vec<_>>().join("\n")
 }

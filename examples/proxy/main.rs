@@ -174,7 +174,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .map_err(|error| Invalid::because(&error))?
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
-    let guards = Guards::new(guards::rules(&config.guards, &outbound)?);
+    let rules = guards::rules(&config.guards, &outbound)?;
+    let guards = Guards::new(rules.clone());
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let keys = keys(&config, &storage)?;
     let declared = declared.over(storage.servers, storage.models, config.dialect);
@@ -211,13 +212,15 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .transpose()?;
 
     if config.check {
-        let rules = models.rules(storage::ORGANIZATION);
+        let models = models.rules(storage::ORGANIZATION);
         let limits = config.limits.of_requests();
-        let report = check::check(&registry, &rules, &connections, &limits).await;
+        let searching = config.searching;
+        let report = check::check(&registry, &models, &connections, &limits, searching).await;
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         println!("{}", vision::told(&config.vision));
-        println!("{}", guards::told(&config.guards));
+        println!("{}", searching.told(limits.tools));
+        println!("{}", guards::told(&config.guards, &rules, &report.offered));
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
@@ -490,7 +493,6 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_streaming(config.streaming)
         .with_own_tools(config.own_tools)
         .with_on_max_rounds(config.on_max_rounds)
-        .with_tool_search(config.tool_search)
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
         .with_serial_writes(config.serial_writes)
@@ -501,10 +503,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
-    let layer = match config.native_tool_search {
-        Some(service) => layer.with_native_tool_search(service),
-        None => layer,
-    };
+    let layer = config.searching.over(layer);
     let layer = match config.otlp {
         Some(_) => layer.with_trace_context(otlp::context),
         None => layer,

@@ -1,9 +1,9 @@
-//! When models search for tools: `off`, `auto`, or above a number of tools.
+//! The search for tools: by mode (`off`, `auto`, or above a number of tools), and by whom.
 
 use std::{fmt, str::FromStr};
 
 use clap::ValueEnum;
-use mcp_layer::{NativeToolSearch, ToolSearch};
+use mcp_layer::{McpLayer, NativeToolSearch, ToolSearch};
 use serde::{
     Deserialize, Deserializer,
     de::{self, Visitor},
@@ -58,9 +58,9 @@ impl<'de> Deserialize<'de> for Mode {
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum NativeMode {
-    /// {"type": "tool_search"}, as OpenAI's Responses API has it
+    /// {"type": "tool_search"} of OpenAI's Responses API, for upstreams that translate into it
     Openai,
-    /// tool_search_tool_bm25, as Claude has it
+    /// tool_search_tool_bm25 of Claude, as LiteLLM and the like pass it on
     Anthropic,
 }
 
@@ -70,5 +70,61 @@ impl From<NativeMode> for NativeToolSearch {
             NativeMode::Openai => Self::OpenAi,
             NativeMode::Anthropic => Self::Anthropic,
         }
+    }
+}
+
+/// The settings of the search, as far as they are given.
+#[derive(Clone, Copy)]
+pub struct Searching {
+    pub mode: Option<Mode>,
+    pub native: Option<NativeMode>,
+}
+
+impl Searching {
+    /// Hands the settings to the layer.
+    pub fn over(self, layer: McpLayer) -> McpLayer {
+        let layer = match self.mode {
+            Some(Mode(mode)) => layer.with_tool_search(mode),
+            None => layer,
+        };
+        match self.native {
+            Some(service) => layer.with_native_tool_search(service.into()),
+            None => layer,
+        }
+    }
+
+    /// The mode that counts: where the upstream searches itself, and nothing else is said, `auto`.
+    fn mode(self) -> ToolSearch {
+        match (self.mode, self.native) {
+            (Some(Mode(mode)), _) => mode,
+            (None, Some(_)) => ToolSearch::Auto,
+            (None, None) => ToolSearch::Off,
+        }
+    }
+
+    /// Returns `true` if models search for so many tools of servers, where `most` fit into a request.
+    pub fn is_for(self, tools: usize, most: usize) -> bool {
+        match self.mode() {
+            ToolSearch::Auto => tools > most,
+            ToolSearch::Above(number) => tools > number,
+            _ => false,
+        }
+    }
+
+    /// Tells an operator when models search, and by whom.
+    pub fn told(self, most: usize) -> String {
+        let when = match self.mode() {
+            ToolSearch::Auto => format!("for requests with more than {most} tools"),
+            ToolSearch::Above(number) => {
+                format!("for requests with more than {number} tools of servers")
+            }
+            _ => "off, but for requests with mcp.tool_search".to_owned(),
+        };
+        let whose = match self.native {
+            Some(NativeMode::Openai) => "; the upstream searches (openai)",
+            Some(NativeMode::Anthropic) => "; the upstream searches (anthropic)",
+            None => "",
+        };
+        format!("tool search: {when}{whose}")
     }
 }

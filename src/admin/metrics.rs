@@ -2,7 +2,7 @@
 //!
 //! The numbers come from the records of exchanges, so metrics, traces and the dashboard agree. A
 //! caller makes up no label: tools that a model makes up share one row, and so do all tools after
-//! the first 1,000; a model has rows of its own once an exchange with it has succeeded, and projects
+//! the first 1,000; those by which models search have no server; a model has rows of its own once an exchange with it has succeeded, and projects
 //! share one after the first 500 pairs of project and model.
 
 use std::{
@@ -21,6 +21,7 @@ use serde_json::Value;
 
 use crate::{
     chat,
+    tool_search::SearchTool,
     trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink},
 };
 
@@ -216,9 +217,16 @@ impl Counts {
             Measure::Call {
                 server,
                 tool,
+                name,
                 outcome,
                 duration,
-            } => self.call(self.row(server, tool), outcome, duration),
+            } => {
+                let row = match server.is_empty() {
+                    true => nobodys(name),
+                    false => self.row(server, tool),
+                };
+                self.call(row, outcome, duration);
+            }
             Measure::Guard { guard, outcome } => {
                 let labels = ([("guard", guard.into())], [("outcome", outcome.as_str())]);
                 self.guards.get_or_create(&labels).inc();
@@ -236,12 +244,8 @@ impl Counts {
         self.calls.get_or_create(&labels).inc();
     }
 
-    /// The labels under which a tool is counted. A tool that a model has invented has no server,
-    /// and no name here.
+    /// The labels under which the tool of a server is counted.
     fn row(&self, server: &str, tool: &str) -> [Arc<str>; 2] {
-        if server.is_empty() {
-            return ["", ""].map(Into::into);
-        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((server, tools)) = known.get_key_value(server)
             && let Some(tool) = tools.get(tool)
@@ -281,6 +285,13 @@ impl Counts {
         of_project.insert(model.clone());
         labels([project.clone(), model])
     }
+}
+
+/// The labels of a tool that is no server's: its own name if it is one by which models search, and none if
+/// the model has invented it.
+fn nobodys(name: &str) -> [Arc<str>; 2] {
+    let tool = SearchTool::named(name).map_or("", SearchTool::name);
+    ["", tool].map(Into::into)
 }
 
 impl TraceSink for Metrics {
@@ -352,6 +363,11 @@ mod tests {
         Step::Call(call)
     }
 
+    /// A call of a tool that no server has.
+    fn nobodys_call(name: &str, outcome: CallOutcome) -> Step {
+        Step::Call(CallStep::new(TIMING, "", name, outcome))
+    }
+
     fn trace(steps: Vec<Step>) -> Arc<Trace> {
         let usage = json!({"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.5});
         let now = SystemTime::now();
@@ -377,7 +393,8 @@ mod tests {
             call("a", "find", CallOutcome::Ok),
             call("a", "find", CallOutcome::Ok),
             call("a", "drop", CallOutcome::NotExecuted),
-            call("", "", CallOutcome::Error),
+            nobodys_call("made_up", CallOutcome::Error),
+            nobodys_call("mcp_search_tools", CallOutcome::Ok),
             turn(500),
             Step::Listing(ListingStep::new(TIMING, "a")),
         ];
@@ -395,6 +412,7 @@ mod tests {
             r#"mcp_layer_tool_calls_total{server="a",tool="find",outcome="ok"} 2"#,
             r#"mcp_layer_tool_calls_total{server="a",tool="drop",outcome="not_executed"} 1"#,
             r#"mcp_layer_tool_calls_total{server="",tool="",outcome="error"} 1"#,
+            r#"mcp_layer_tool_calls_total{server="",tool="mcp_search_tools",outcome="ok"} 1"#,
             r#"mcp_layer_tool_call_duration_seconds_count{server="a"} 2"#,
             r#"mcp_layer_tokens_total{type="prompt",project="web",model=""} 30"#,
             r#"mcp_layer_tokens_total{type="completion",project="web",model=""} 4"#,

@@ -9,6 +9,10 @@ use serde_json::Value;
 
 use crate::json::{Node, Object, is_object, objects, quoted, string};
 
+/// The words for a model whose arguments have none.
+pub(crate) const ARE_NO_OBJECT: &str =
+    "the arguments are not a JSON object; send one that fits the tool's parameters";
+
 /// The arguments of a call, if they have a usable form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arguments {

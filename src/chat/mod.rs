@@ -33,7 +33,7 @@ mod unstreamed;
 mod usage;
 
 pub(crate) use self::{
-    arguments::Arguments,
+    arguments::{ARE_NO_OBJECT, Arguments},
     asks::ENTRIES,
     chunk::{Change, Chunk, Identity},
     completion::Completion,

@@ -1,4 +1,4 @@
-//! What a guard is given: a call, and its result.
+//! A call, and its result, as guards are given them.
 
 use serde_json::value::RawValue;
 
@@ -19,7 +19,7 @@ pub struct GuardedCall<'a> {
     /// The name that the model knows, `{server}__{tool}` unless that had to be mapped.
     pub offered_name: &'a str,
     /// The arguments: a JSON object that fits the tool's input schema, byte for byte as it goes to the
-    /// server. No member is there twice at its top level.
+    /// server. No member is there twice, at any depth.
     pub arguments: &'a RawValue,
     /// The annotations of the tool, as they were accepted; default none. They are the server's own
     /// word.

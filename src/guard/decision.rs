@@ -1,4 +1,4 @@
-//! What guards decide.
+//! The decisions of guards.
 
 use serde_json::value::RawValue;
 

@@ -12,30 +12,18 @@ use crate::{name::short, registry::BoxFuture};
 /// (URL Standard, "special scheme").
 const SPECIAL: [&str; 6] = ["https", "http", "wss", "ws", "ftp", "file"];
 
-/// Ends of the names of members whose values are addresses, also without a scheme.
-const NAMES: [&str; 16] = [
-    "url",
-    "urls",
-    "uri",
-    "uris",
-    "href",
-    "hrefs",
-    "link",
-    "links",
-    "host",
-    "hosts",
-    "hostname",
-    "hostnames",
-    "domain",
-    "domains",
-    "endpoint",
-    "endpoints",
+/// Ends of the names of members whose values are addresses, also without a scheme; in the singular.
+const NAMES: [&str; 8] = [
+    "url", "uri", "href", "link", "host", "hostname", "domain", "endpoint",
 ];
 
-/// What may end a host in a text.
+/// Characters that may end a host in a text.
 const ENDS_IN_TEXT: &str = "\"'<>()[]{},;!|*`";
 
 /// Allows only URLs of listed hosts in arguments.
+///
+/// A host that is listed without a port is allowed with every port; one with a port only with that, which
+/// a URL may also have by its scheme.
 ///
 /// Every URL counts: at any depth of the arguments, whole or amid a text, in the name of a member, of
 /// any scheme. In members whose names end with `url`, `uri`, `href`, `link`, `host`, `domain` or
@@ -90,13 +78,14 @@ impl std::error::Error for InvalidHost {}
 /// The reason why a URL is denied, as the model is told.
 #[derive(Debug, PartialEq, Eq)]
 enum Refused {
+    /// Its host is not listed, or only with other ports: then it has its own.
     Host(String),
     Odd,
 }
 
 impl Hosts {
-    /// Creates a guard that allows these hosts: a name or an address, each with a port or without, which
-    /// allows all; `*.` in front of a name stands for all names below it.
+    /// Creates a guard that allows these hosts: a name or an address, with a port or without; `*.` in front
+    /// of a name stands for all names below it. Of none, it allows no URL.
     ///
     /// # Errors
     /// One of them is no host.
@@ -199,9 +188,12 @@ impl Hosts {
             "ftp" => Some(21),
             _ => None,
         });
-        match self.0.iter().any(|allowed| allowed.is(&host, port)) {
-            true => Ok(()),
-            false => Err(Refused::Host(host)),
+        let mut of_host = self.0.iter().filter(|allowed| allowed.is(&host)).peekable();
+        let is_listed = of_host.peek().is_some();
+        match (of_host.any(|allowed| allowed.has(port)), port) {
+            (true, _) => Ok(()),
+            (false, Some(port)) if is_listed => Err(Refused::Host(format!("{host}:{port}"))),
+            (false, _) => Err(Refused::Host(host)),
         }
     }
 }
@@ -235,14 +227,17 @@ impl Allowed {
         })
     }
 
-    fn is(&self, host: &str, port: Option<u16>) -> bool {
-        let is_host = match self.is_below {
+    fn is(&self, host: &str) -> bool {
+        match self.is_below {
             false => host == self.host,
             true => host
                 .strip_suffix(&*self.host)
                 .is_some_and(|below| below.len() > 1 && below.ends_with('.')),
-        };
-        is_host && (self.port.is_none() || self.port == port)
+        }
+    }
+
+    fn has(&self, port: Option<u16>) -> bool {
+        self.port.is_none() || self.port == port
     }
 }
 
@@ -340,6 +335,7 @@ fn is_odd(text: &str) -> bool {
 fn names_address(name: &str) -> bool {
     let letters: String = name.chars().filter(char::is_ascii_alphabetic).collect();
     let letters = letters.to_ascii_lowercase();
+    let letters = letters.strip_suffix('s').unwrap_or(&letters);
     NAMES.iter().any(|end| letters.ends_with(end)) && !letters.ends_with("curl")
 }
 
@@ -411,7 +407,7 @@ mod tests {
             // Text that only looks like one.
             json!({"text": "http: the protocol, C:\\dir\\file, std::vector, 12:30, a//b, // note"}),
             json!({"path": "C:\\\\share", "regex": "key:\\\\d+", "text": "file: report.pdf"}),
-            json!({"curl": "curl -s", "city": "evil.example"}),
+            json!({"curl": "curl -s", "curls": ["evil"], "city": "evil.example"}),
             json!({"urls": "https://ok.example/?q=1 ok.example:8080/a /path", "x": "// a note"}),
             json!({"url": "ok.example/?next=https://ok.example", "link": {"href": "ok.example"}}),
             json!({"text": "/// A note. [a](https://ok.example), a@ok.example; http:/ is none"}),
@@ -445,12 +441,15 @@ mod tests {
                 json!({"url": "https://evilbelow.example/"}),
                 "evilbelow.example",
             ),
-            (json!({"url": "https://ports.example/"}), "ports.example"),
+            (
+                json!({"url": "https://ports.example/"}),
+                "ports.example:443",
+            ),
             (
                 json!({"url": "https://ports.example:8444/"}),
-                "ports.example",
+                "ports.example:8444",
             ),
-            (json!({"url": "http://[::1]:81/"}), "[::1]"),
+            (json!({"url": "http://[::1]:81/"}), "[::1]:81"),
             (json!({"x": "//evil.example/a"}), "evil.example"),
             (json!({"targetUrl": "evil.example/a"}), "evil.example"),
             (

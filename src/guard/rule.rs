@@ -13,7 +13,7 @@ use crate::{pattern::fits, trace::GuardStage};
 /// a service that is asked over the network has to answer much sooner.
 pub const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What follows where a guard fails, panics or takes too long.
+/// The consequence where a guard fails, panics or takes too long.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Fail {
     /// The call does not run, or its result is withheld.
@@ -49,7 +49,7 @@ pub struct GuardRule {
 impl GuardRule {
     /// Creates the rule of a guard that is asked about all tools, before and after, for at most
     /// [`TIMEOUT`] each time, and that fails [closed](Fail::Closed). The name is for operators: in the
-    /// log, in traces and in metrics.
+    /// log, in traces and in metrics, where guards of one name are counted as one.
     pub fn new(name: impl Into<Arc<str>>, guard: impl ToolGuard) -> Self {
         Self {
             name: name.into(),
@@ -95,6 +95,24 @@ impl GuardRule {
     pub fn with_fail(mut self, fail: Fail) -> Self {
         self.fail = fail;
         self
+    }
+
+    /// The patterns of its tools that none of these offered names fits: they are misspelt, or for tools
+    /// that are not there yet.
+    ///
+    /// ```
+    /// use mcp_layer::guard::{Destructive, GuardRule};
+    ///
+    /// let rule = GuardRule::new("destructive", Destructive).with_tools(["crm__*", "cmr__drop"]);
+    /// assert_eq!(rule.unmatched(&["crm__find", "crm__drop"]), ["cmr__drop"]);
+    /// ```
+    pub fn unmatched(&self, offered_names: &[impl AsRef<str>]) -> Vec<&str> {
+        let tools = self.tools.iter().map(String::as_str);
+        let is_unmatched = |tools: &&str| {
+            let mut names = offered_names.iter();
+            !names.any(|name| fits(tools, name.as_ref()))
+        };
+        tools.filter(is_unmatched).collect()
     }
 
     pub(crate) fn name(&self) -> &Arc<str> {

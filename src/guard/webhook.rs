@@ -54,7 +54,7 @@ const ATTEMPTS: usize = 2;
 /// | `project`, `server`, `tool` | their names, the tool's own | |
 /// | `arguments` | before: an object | with `rewrite` before: the new ones, an object |
 /// | `result`, `is_error` | after: the text, and whether the tool failed | with `rewrite` after: the new text, `result` |
-/// | `annotations`, `trace` | `null` if there are none | |
+/// | `annotations`, `trace` | the tool's annotations, the trace of the call; `null` if there are none | |
 /// | `decision` | | `allow`, `deny`, `rewrite`, or, before only, `ask` |
 /// | `reason` | | with `deny`: told to the model |
 ///
@@ -81,7 +81,7 @@ pub struct Webhook {
     secret: Option<SecretString>,
 }
 
-/// What is asked.
+/// The body of a question.
 #[derive(Serialize)]
 struct Question<'a> {
     stage: GuardStage,
@@ -101,7 +101,7 @@ enum Subject<'a> {
     Result { result: &'a str, is_error: bool },
 }
 
-/// What is answered.
+/// The body of an answer.
 #[derive(Deserialize)]
 struct Said<'a> {
     #[serde(borrow)]

@@ -1,4 +1,5 @@
-//! What a query asks for: its words without those that say nothing, and words that mean nearly the same.
+//! The words that a query asks for: its own without those that say nothing, and others that mean nearly the
+//! same.
 //!
 //! Tools are named with a dozen verbs and the nouns of their makers; people and models ask in their own.
 //! Among ten hits both tables together find a right tool for 5 more of the hundred tasks of
@@ -16,7 +17,7 @@ use super::{index::hash, words::words};
 const QUERY: usize = 1 << 10;
 /// The different words of a query that are looked up.
 const WORDS: usize = 32;
-/// What a word counts that means nearly the same as one of the query.
+/// The weight of a word that means nearly the same as one of the query.
 const ALIKE_WEIGHT: f32 = 0.5;
 
 /// Words that are rare in descriptions of tools, so that BM25 would take them for telling, and say nothing.

@@ -4,7 +4,7 @@
 //! `v` and `2`. Scripts that write no blanks have none to be split at: there every character is a
 //! word, and every two in a row are one.
 
-/// What a character is to the words around it.
+/// The part of a character in the words around it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A letter that begins no word inside of a name; also one of a script without cases.
@@ -101,11 +101,14 @@ fn singular(word: &mut String) {
         return;
     }
     let is = |ends: &[&str]| ends.iter().any(|end| text.ends_with(end));
-    let (cut, added) = match () {
-        () if is(&["ss", "us", "is"]) => (0, ""),
-        () if is(&["ies"]) && text.len() > 4 => (3, "y"),
-        () if is(&["ches", "shes", "sses", "xes", "zes"]) => (2, ""),
-        () => (1, ""),
+    let (cut, added) = if is(&["ss", "us", "is"]) {
+        (0, "")
+    } else if is(&["ies"]) && text.len() > 4 {
+        (3, "y")
+    } else if is(&["ches", "shes", "sses", "xes", "zes"]) {
+        (2, "")
+    } else {
+        (1, "")
     };
     word.truncate(word.len() - cut);
     word.push_str(added);

@@ -3,10 +3,12 @@
 use serde_json::{Value, value::RawValue};
 
 use super::record::Checked;
-use crate::{catalog::Entry, chat::Arguments, json::doubled, name::short};
-
-const ARE_NO_OBJECT: &str =
-    "the arguments are not a JSON object; send one that fits the tool's parameters";
+use crate::{
+    catalog::Entry,
+    chat::{ARE_NO_OBJECT, Arguments},
+    json::doubled,
+    name::short,
+};
 
 const ARE_CUT: &str = "not run: the answer was cut short before the arguments of this call were whole; call again, with less in one answer";
 

@@ -39,7 +39,7 @@ pub(crate) struct Clearing<'a> {
     pub(crate) ends: Instant,
 }
 
-/// What checks and guards have made of a call.
+/// The outcome of a call's checks and guards.
 #[derive(Debug)]
 pub(crate) struct Clearance {
     /// The arguments that it may run with.

@@ -36,6 +36,9 @@ use crate::{
 
 const CANCELLED: &str = "Error: cancelled: the caller hung up while this call ran, as others did whose calls still run; it may have been carried out, so look before calling again";
 
+const UNAPPROVED: &str = "not run: this call needs an approval, which nobody has given";
+const UNREAD: &str = "not run: a guard wants this call approved; read the tool's definition in GET .../servers/{name}/tools, and send its fingerprint as \"fingerprint\" with the call";
+
 /// A batch: the terms on which its calls are run.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch<'a> {
@@ -50,6 +53,8 @@ pub(crate) struct Batch<'a> {
     /// Several calls at once.
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
+    /// The model searches for its tools.
+    pub(crate) is_searched: bool,
     /// What checks and guards have made of the calls, by their places, as far as that is known.
     pub(crate) cleared: &'a [Option<Clearance>],
     /// The room for what results have beside text.
@@ -75,6 +80,8 @@ struct CallReturn {
 pub(crate) enum Approval {
     Given,
     Needed,
+    /// Needed by an operator's call, which gives it by the fingerprint of the definition that was read.
+    NeedsFingerprint,
     /// Nothing runs any more: a repeat of the request goes on in its place.
     Withdrawn,
 }
@@ -238,7 +245,11 @@ impl Batch<'_> {
             }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
-                let text = format!("there is no tool named {name:?}; use one of the tools offered");
+                let instead = match self.is_searched {
+                    true => "search for one with mcp_search_tools",
+                    false => "use one of the tools offered",
+                };
+                let text = format!("there is no tool named {name:?}; {instead}");
                 let fault = CallFault::new("unknown_tool", text);
                 (self.begins(call, owner, None), Err(fault))
             }
@@ -261,11 +272,17 @@ impl Batch<'_> {
     /// The arguments of a call that may run, as far as it needs no approval, or has it.
     fn approved(self, cleared: &Clearance) -> Result<&Checked, CallFault> {
         match &cleared.arguments {
-            Ok(_) if cleared.asks && self.approval == Approval::Needed => {
-                let text = "not run: this call needs an approval, which nobody has given";
-                Err(CallFault::new("needs_approval", text))
+            Ok(arguments) => {
+                let unapproved = match self.approval {
+                    Approval::Given | Approval::Withdrawn => None,
+                    Approval::Needed => Some(UNAPPROVED),
+                    Approval::NeedsFingerprint => Some(UNREAD),
+                };
+                match unapproved.filter(|_| cleared.asks) {
+                    Some(text) => Err(CallFault::new("needs_approval", text)),
+                    None => Ok(arguments),
+                }
             }
-            Ok(arguments) => Ok(arguments),
             Err(fault) => Err(fault.clone()),
         }
     }

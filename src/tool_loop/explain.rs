@@ -83,7 +83,8 @@ async fn offered(
         true => searching::told(catalog, &request, options.tool_search, &gateway.settings),
         false => catalog,
     };
-    conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
+    let lacking = || options.lacks_for_search(&request, catalog.len(), &gateway.settings);
+    conflicts::check(gateway, &request, &catalog, options.way.as_deref(), lacking)?;
     let unchosen = match options.only() {
         Some((_, "mcp.tools")) => "mcp.tools does not name it",
         _ => "the request does not choose it",

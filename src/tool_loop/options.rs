@@ -140,6 +140,36 @@ impl Options {
         self.auto_execute && (!request.stream || self.streams(request, settings))
     }
 
+    /// The members that the request lacks for its model to search among so many tools of servers, each
+    /// with its value.
+    pub(crate) fn lacks_for_search(
+        &self,
+        request: &ChatRequest,
+        added: usize,
+        settings: &Settings,
+    ) -> Vec<&'static str> {
+        let own = request.tools.len();
+        let searches = self
+            .tool_search
+            .unwrap_or_else(|| settings.searches(own, added));
+        let streaming = self.on_stream.unwrap_or(settings.streaming);
+        let rejects = settings.streaming == Streaming::Reject && self.way.is_none();
+        let on_stream = match rejects {
+            true => "stream: false",
+            false => "mcp.on_stream: \"execute\"",
+        };
+        let lacks = [
+            (!self.auto_execute, "mcp.auto_execute_tools: true"),
+            (
+                request.stream && (rejects || streaming != Streaming::Execute),
+                on_stream,
+            ),
+            (!searches, "mcp.tool_search: true"),
+        ];
+        let lacks = lacks.into_iter().filter(|(is_lacking, _)| *is_lacking);
+        lacks.map(|(_, member)| member).collect()
+    }
+
     /// The options of a request without the member: nothing is enabled.
     fn absent(settings: &Settings) -> Self {
         Self {

@@ -1,10 +1,6 @@
-//! Whether a model searches for the tools of a request, or is offered each.
+//! Decides whether a model searches for the tools of a request, or is offered each.
 
-use crate::{
-    catalog::Catalog,
-    chat::ChatRequest,
-    settings::{Settings, ToolSearch},
-};
+use crate::{catalog::Catalog, chat::ChatRequest, settings::Settings};
 
 /// The catalog of a request whose tools run here, as its model learns of it. `wanted` is what the
 /// request says of that.
@@ -15,11 +11,7 @@ pub(crate) fn told(
     settings: &Settings,
 ) -> Catalog {
     let count = catalog.len();
-    let is_searched = wanted.unwrap_or_else(|| match settings.tool_search {
-        ToolSearch::Off => false,
-        ToolSearch::Auto => request.tools.len() + count > settings.limits.tools,
-        ToolSearch::Above(most) => count > most,
-    });
+    let is_searched = wanted.unwrap_or_else(|| settings.searches(request.tools.len(), count));
     if !is_searched || count == 0 {
         return catalog;
     }

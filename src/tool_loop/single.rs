@@ -90,7 +90,7 @@ pub(crate) async fn call(
     // Whoever names the definition has read it.
     let approval = match call.fingerprint {
         Some(_) => Approval::Given,
-        None => Approval::Needed,
+        None => Approval::NeedsFingerprint,
     };
     Ok(run(gateway, caller, called, (call.arguments, approval), &record).await)
 }
@@ -118,7 +118,7 @@ fn offered<'a>(catalog: &'a Catalog, call: &SingleCall) -> Result<&'a Entry, Ref
         )),
         (ToolPolicy::AskFirst, None) => Err(Refusal::invalid_option(
             "fingerprint",
-            "is required: this tool asks first, so its call names the definition that was read",
+            "is required: this tool asks first, so read its definition in GET .../servers/{name}/tools, and send the fingerprint that is there",
         )),
         _ => Ok(entry),
     }
@@ -151,6 +151,7 @@ async fn run(
         allowed: 1,
         parallel: false,
         approval,
+        is_searched: false,
         cleared: &[],
         media: &media,
         hang_up: &hang_up,

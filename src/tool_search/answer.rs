@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::tool::SearchTool;
 use crate::{
     apart,
-    chat::Arguments,
+    chat::{ARE_NO_OBJECT, Arguments},
     json::{Object, array, string},
     name::short,
     offer::{Entry, Offered},
@@ -28,8 +28,6 @@ const DESCRIBED_BYTES: usize = 32 << 10;
 /// The largest lists, in bytes of definitions, that are indexed on a serving thread: some milliseconds.
 const INDEXED_HERE: usize = 64 << 10;
 
-const NO_OBJECT: &str =
-    "the arguments are not a JSON object; send one that fits the tool's parameters";
 const NO_QUERY: &str = "query must say in a few words what the tool is to do";
 const NO_NAMES: &str = "names must be a list of names of tools, as mcp_search_tools gives them";
 const NO_NAME: &str = "name must be the name of a tool, as mcp_search_tools gives it, and arguments those of that tool";
@@ -51,7 +49,7 @@ pub(crate) async fn answer(
         Arguments::Text(text) => Object::parse(text).ok(),
         _ => None,
     };
-    let object = object.ok_or(NO_OBJECT)?;
+    let object = object.ok_or(ARE_NO_OBJECT)?;
     match tool {
         SearchTool::Search => {
             let query = object.string("query");
@@ -139,7 +137,7 @@ fn line(entry: &Entry) -> String {
     line
 }
 
-/// What a model is told that finds nothing.
+/// The answer to a search that finds nothing.
 fn nothing(servers: &[Arc<Offered>]) -> String {
     let names = servers
         .iter()
@@ -186,7 +184,10 @@ fn described(servers: &[Arc<Offered>], names: &[String]) -> String {
                 "{}: too long beside the others; describe it alone",
                 short(name)
             ),
-            None => format!("There is no tool named {:?}.", short(name)),
+            None => format!(
+                "There is no tool named {:?}; search for one with mcp_search_tools.",
+                short(name)
+            ),
         });
     }
     if names.len() > DESCRIBED {
@@ -195,7 +196,7 @@ fn described(servers: &[Arc<Offered>], names: &[String]) -> String {
     lines.join("\n")
 }
 
-/// What a model would have been offered, without what is the same for all.
+/// The definition that a model would have been offered, without what is the same for all.
 fn definition(entry: &Entry) -> Option<String> {
     let element = std::str::from_utf8(&entry.offer().definition).ok()?;
     let element = Object::parse(element).ok()?;

@@ -5,8 +5,8 @@
 pub(crate) enum SearchTool {
     Search,
     Describe,
-    /// Nothing of its own: a call is read as one of the tool that it names, so that one of this is one
-    /// that names none.
+    /// Has no answer of its own: a call is read as one of the tool that it names, and stays one of this
+    /// where it names none.
     Call,
 }
 

@@ -22,6 +22,12 @@ pub(crate) enum Measure<'a> {
         /// The server; empty, like `tool`, for a tool that no server offers.
         server: &'a str,
         tool: &'a str,
+        /// The name as the model wrote it.
+        #[cfg_attr(
+            not(feature = "admin"),
+            allow(dead_code, reason = "searches are of interest to metrics alone")
+        )]
+        name: &'a str,
         outcome: CallOutcome,
         duration: Duration,
     },
@@ -61,6 +67,7 @@ impl<'a> Measure<'a> {
                 Some(Self::Call {
                     server,
                     tool,
+                    name: call.name,
                     outcome: call.outcome,
                     duration: call.timing.duration,
                 })
@@ -78,6 +85,7 @@ impl<'a> Measure<'a> {
             Step::Call(call) => Some(Self::Call {
                 server: call.server.as_deref().unwrap_or_default(),
                 tool: call.tool.as_deref().unwrap_or_default(),
+                name: &call.name,
                 outcome: call.outcome,
                 duration: call.timing.duration,
             }),

@@ -92,7 +92,7 @@ words! {
 }
 
 words! {
-    /// What came of asking a [guard](crate::guard).
+    /// The outcome of a question to a [guard](crate::guard).
     GuardOutcome {
         /// It allowed the call or the result.
         Allow = "allow",

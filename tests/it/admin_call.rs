@@ -125,7 +125,7 @@ async fn a_call_is_guarded_and_names_the_definition_that_was_read_where_a_guard_
     let bench = Bench::new().await;
     let pages = Pages::signed_in(bench.operator.clone()).await;
     let read = bench.fingerprint("echo").await;
-    let unread = "Error: not run: this call needs an approval, which nobody has given";
+    let unread = "Error: not run: a guard wants this call approved; read the tool's definition in GET .../servers/{name}/tools, and send its fingerprint as \"fingerprint\" with the call";
     for (does, fingerprint, expected, runs) in [
         (Does::Ask, Some(&read), "hello", 1),
         (Does::Ask, None, unread, 0),
@@ -155,7 +155,13 @@ async fn a_call_is_guarded_and_names_the_definition_that_was_read_where_a_guard_
         // What a guard decided is in the record, and on its page.
         let path = format!("/traces/{}", called["trace"].as_str().unwrap());
         let page = pages.get(&path).await.text;
-        assert!(page.contains("Guard") && page.contains("before"), "{page}");
+        for part in [
+            "<bdi>g · s__echo</bdi>",
+            "before",
+            "<span class=\"key guard\">",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
     }
     let scraped = bench.operator.ask("GET", "/metrics", None).await.text;
     for (outcome, count) in [("allow", 1), ("ask", 2), ("deny", 1), ("failed_closed", 1)] {

@@ -12,6 +12,7 @@ use mcp_layer::{
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::budgets::Log;
 use crate::support::{
     events::assembled,
     framework::{Framework, echo, lookup, results, strict, turn},
@@ -227,8 +228,30 @@ async fn a_rewrite_is_checked_by_the_schema_like_what_a_model_writes() {
         };
         assert_eq!(told(&gateway), [expected]);
         let outcome = if is_run { "rewrite" } else { "unfit" };
-        assert_eq!(decided(&traces)[0][2], outcome, "{rewrite}");
+        let decided = decided(&traces);
+        assert_eq!(decided[0][2], outcome, "{rewrite}");
+        assert_eq!(decided[0][3].is_string(), !is_run, "{decided:?}");
     }
+}
+
+#[tokio::test]
+async fn the_log_says_why_a_rewrite_is_denied_without_a_word_of_it() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_env_filter("mcp_layer=warn");
+    let subscriber = subscriber.with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    // With two subscribers nothing is decided for both by one of them.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
+
+    let guard = Sentry::before(Does::Rewrite(json!({"text": ["canary"]})));
+    let gateway = guarded(script(), [rule("g", &guard)]).await;
+    gateway.send(&auto(json!({}))).await;
+    let text = log.text();
+    assert!(
+        text.contains("unfit") && text.contains("input schema does not allow"),
+        "{text}"
+    );
+    assert!(!text.contains("canary"), "{text}");
 }
 
 #[tokio::test]

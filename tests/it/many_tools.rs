@@ -58,7 +58,8 @@ async fn what_a_project_is_not_granted_is_neither_found_nor_described_nor_called
     let told = told(&gateway);
     assert!(!told[0].contains("s__add"), "{}", told[0]);
     assert!(told[1].starts_with("s__echo"), "{}", told[1]);
-    assert_eq!(told[2], "There is no tool named \"s__add\".");
+    let unknown = "There is no tool named \"s__add\"; search for one with mcp_search_tools.";
+    assert_eq!(told[2], unknown);
     assert!(told[3].contains("there is no tool named"), "{}", told[3]);
     assert_eq!(gateway.server.calls(), 0);
     assert_eq!(guard.asked(), Vec::<Value>::new());

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use mcp_layer::{
-    Connections, McpLayer, ToolSearch,
+    Connections, McpLayer, Streaming, ToolSearch,
     mcp::ServerLimits,
     registry::{Gate, MemoryRegistry, SelectedTool, Server, ToolPolicy},
 };
@@ -302,6 +302,8 @@ async fn what_the_request_does_not_have_is_neither_found_nor_described_nor_calle
         );
         for told in &told[2..5] {
             assert!(told.starts_with("Error: there is no tool named"), "{told}");
+            let instead = "; search for one with mcp_search_tools";
+            assert!(told.ends_with(instead), "{told}");
         }
         for told in &told[5..] {
             assert!(told.starts_with("Error: name must be"), "{told}");
@@ -404,6 +406,11 @@ async fn tools_that_are_always_there_and_those_that_have_to_be_called_are_offere
             json!({"type": "mcp", "server_label": "s", "name": "add"}),
             &["s__add"],
         ),
+        // One of all tools of the server.
+        (
+            json!({"type": "mcp", "server_label": "s"}),
+            &["s__add", "s__echo"],
+        ),
     ] {
         let gateway = Gateway::with_server([says("hi")], always).await;
         let request = searching(json!({"tools": own, "tool_choice": choice}));
@@ -476,6 +483,68 @@ async fn who_runs_the_calls_itself_is_offered_each_tool() {
 }
 
 #[tokio::test]
+async fn a_request_with_too_many_tools_is_told_what_it_lacks_for_a_search_and_nothing_that_it_has()
+{
+    let tools: Vec<_> = (0..130)
+        .map(|n| tool(&format!("t{n:03}"), "does"))
+        .collect();
+    let [auto, streams, searches, whole] = [
+        "mcp.auto_execute_tools: true",
+        "mcp.on_stream: \"execute\"",
+        "mcp.tool_search: true",
+        "stream: false",
+    ];
+    let runs = json!({"auto_execute_tools": true});
+    let on = ToolSearch::Auto;
+    for (search, rejects, stream, mcp, expected) in [
+        (
+            ToolSearch::Off,
+            false,
+            false,
+            json!({}),
+            &[auto, searches][..],
+        ),
+        (ToolSearch::Off, false, false, runs.clone(), &[searches]),
+        (on, false, false, json!({}), &[auto]),
+        (on, false, true, runs.clone(), &[streams]),
+        (on, false, true, json!({}), &[auto, streams]),
+        (on, true, true, json!({}), &[auto, whole]),
+        (
+            on,
+            false,
+            false,
+            json!({"auto_execute_tools": true, "tool_search": false}),
+            &[searches],
+        ),
+        (
+            ToolSearch::Above(500),
+            false,
+            true,
+            json!({"tool_search": true}),
+            &[auto, streams],
+        ),
+    ] {
+        let (gateway, _shelf) = shelved(&tools, [], |server| server).await;
+        let mut gateway = gateway.searching(search);
+        if rejects {
+            gateway.gateway = gateway
+                .gateway
+                .layered(|layer| layer.with_streaming(Streaming::Reject));
+        }
+        let mut asked = json!({"enabled": true, "servers": ["s"]});
+        let members = mcp.as_object().unwrap().clone();
+        asked.as_object_mut().unwrap().extend(members);
+        let reply = gateway
+            .send(&with_mcp(asked, json!({"stream": stream})))
+            .await;
+        assert_eq!(reply.error().1, "mcp_too_many_tools");
+        let message = reply.json()["error"]["message"].clone();
+        let expected = format!("search for them, with {}", expected.join(" and "));
+        assert!(message.as_str().unwrap().ends_with(&expected), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_always_there_still_has_to_fit() {
     let tools: Vec<_> = (0..130)
         .map(|n| tool(&format!("t{n:03}"), "does"))
@@ -505,10 +574,14 @@ async fn what_is_always_there_still_has_to_fit() {
             .await;
         match fits {
             true => assert_eq!(offered(&gateway.model.asked()[0].json()).len(), 128),
-            false => assert_eq!(
-                reply.error(),
-                (400, "mcp_too_many_tools".into(), "mcp.servers".into())
-            ),
+            false => {
+                let error = (400, "mcp_too_many_tools".into(), "mcp.servers".into());
+                assert_eq!(reply.error(), error);
+                let message = reply.json()["error"]["message"].to_string();
+                let counts =
+                    format!("always offered or named by tool_choice: {always}, to search with: 3");
+                assert!(message.contains(&counts), "{message}");
+            }
         }
     }
 }

@@ -244,8 +244,8 @@ async fn a_description_is_the_definition_that_would_have_been_offered() {
     assert_eq!(
         lines[1..],
         [
-            "There is no tool named \"t00\".",
-            "There is no tool named \"b__x\"."
+            "There is no tool named \"t00\"; search for one with mcp_search_tools.",
+            "There is no tool named \"b__x\"; search for one with mcp_search_tools."
         ]
     );
 

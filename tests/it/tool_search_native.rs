@@ -139,3 +139,32 @@ async fn a_service_that_searches_itself_may_get_more_tools_than_fit() {
     without["mcp"]["tool_search"] = false.into();
     assert_eq!(gateway.send(&without).await.error().1, "mcp_too_many_tools");
 }
+
+#[tokio::test]
+async fn the_setting_alone_has_the_service_search_where_more_tools_than_fit() {
+    for (most, search, deferred) in [
+        (128, None, Some(false)),
+        (4, None, Some(true)),
+        (4, Some(ToolSearch::Off), None),
+        (128, Some(ToolSearch::Above(4)), Some(true)),
+    ] {
+        let mut limits = mcp_layer::Limits::default();
+        limits.tools = most;
+        let gateway = Gateway::new([says("hi")]).await.layered(|layer| {
+            let layer = layer.with_native_tool_search(NativeToolSearch::Anthropic);
+            let layer = layer.with_limits(limits);
+            match search {
+                Some(search) => layer.with_tool_search(search),
+                None => layer,
+            }
+        });
+        let reply = gateway.send(&auto(json!({}))).await;
+        match deferred {
+            Some(is_deferred) => {
+                let tools = gateway.model.asked()[0].json()["tools"].clone();
+                assert_eq!(tools[0].get("defer_loading").is_some(), is_deferred);
+            }
+            None => assert_eq!(reply.error().1, "mcp_too_many_tools"),
+        }
+    }
+}

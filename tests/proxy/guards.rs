@@ -135,9 +135,33 @@ fn guards_are_listed_by_the_check() {
     for line in [
         "guard secrets-1: before and after, *, within 2000 ms, fails closed",
         "guard webhook-2: before and after, a__* b__c, within 300 ms, fails open",
+        "guard webhook-2: no tool above has a name like a__*",
+        "guard webhook-2: no tool above has a name like b__c",
     ] {
         assert!(out.lines().any(|told| told == line), "{out}");
     }
+    assert!(!out.contains("secrets-1: no tool"), "{out}");
+}
+
+// The check is waited for, and meanwhile the server has to answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_check_names_the_patterns_that_match_no_tool() {
+    let (model, server) = (
+        model("hello").await,
+        McpServer::start(Mode::Stateless).await,
+    );
+    let guards = "[[guards]]\nbuiltin = \"destructive\"\ntools = [\"s__echo\", \"s__*\", \"s__ehco\", \"t__*\"]\n";
+    let (code, out, err) = Proxy::run(&config(&model, &server, guards), &["--check"]);
+    assert_eq!(code, 0, "{err}");
+    let told = out.lines().filter(|line| line.contains("no tool above"));
+    let told: Vec<_> = told.collect();
+    assert_eq!(
+        told,
+        [
+            "guard destructive-1: no tool above has a name like s__ehco",
+            "guard destructive-1: no tool above has a name like t__*"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -183,11 +207,31 @@ fn a_table_that_means_nothing_is_an_error() {
             "builtin = \"hosts\"\naction = \"mask\"",
             "has action, which only",
         ),
+        ("builtin = \"hosts\"", "needs hosts"),
+        (
+            "builtin = \"secrets\"\nname = \" \"",
+            "has a name that is empty",
+        ),
+        (
+            "builtin = \"secrets\"\nname = \"a\\n\"",
+            "control characters",
+        ),
+        (
+            "builtin = \"secrets\"\nname = \"g\"\n[[guards]]\nbuiltin = \"destructive\"\nname = \"g\"",
+            "number 2 has the name \"g\", as number 1 has",
+        ),
+        (
+            "builtin = \"secrets\"\nname = \"secrets-2\"\n[[guards]]\nbuiltin = \"secrets\"",
+            "number 2 has the name \"secrets-2\"",
+        ),
         (
             "builtin = \"secrets\"\nsecret_env = \"X\"",
             "only a webhook has",
         ),
-        ("builtin = \"hosts\"\nafter = true", "looks at no results"),
+        (
+            "builtin = \"hosts\"\nhosts = []\nafter = true",
+            "looks at no results",
+        ),
         (
             "builtin = \"secrets\"\nbefore = false\nafter = false",
             "neither before nor after",

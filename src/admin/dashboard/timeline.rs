@@ -49,6 +49,7 @@ struct Timeline {
     bars: Vec<Bar>,
     /// Whether there are texts that the model was given.
     has_given: bool,
+    has_guards: bool,
 }
 
 /// What the caller of a refused request got.
@@ -97,6 +98,7 @@ pub(super) async fn show(
         has_given: steps
             .iter()
             .any(|step| matches!(step, Step::Prompt(_) | Step::Instructions(_))),
+        has_guards: steps.iter().any(|step| matches!(step, Step::Guard(_))),
         bars: steps
             .iter()
             .map(|step| Bar::of(step, model, whole))
@@ -161,12 +163,15 @@ fn whole(trace: &Trace, steps: &[Step]) -> Duration {
 impl Bar {
     /// The bar of a step; `model` is the one that was asked for.
     fn of(step: &Step, model: Option<&str>, whole: Duration) -> Self {
-        let omitted;
+        let (omitted, guarded);
         let (kind, what, name) = match step {
             Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
             Step::Prompt(_) => ("given", "Prompt", ""),
             Step::Call(call) => ("call", "Tool", &*call.name),
-            Step::Guard(guard) => ("listing", "Guard", &*guard.guard),
+            Step::Guard(guard) => {
+                guarded = format!("{} · {}", guard.guard, guard.tool);
+                ("guard", "Guard", &*guarded)
+            }
             Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
             Step::Instructions(given) => ("given", "Instructions", &*given.server),
             Step::Omission(omission) => {
@@ -197,6 +202,12 @@ impl Bar {
 
 fn badge(step: &Step) -> Option<(&'static str, String)> {
     let outcome = match step {
+        Step::Guard(guard) if guard.outcome == GuardOutcome::Rewrite => {
+            return Some(("", "rewritten".to_owned()));
+        }
+        Step::Guard(guard) if guard.outcome == GuardOutcome::Ask => {
+            return Some(("warn", "asks first".to_owned()));
+        }
         Step::Call(call) => Some(call.outcome),
         _ => None,
     };

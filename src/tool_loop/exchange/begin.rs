@@ -89,7 +89,9 @@ impl Prepared {
             }
             false => catalog,
         };
-        conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
+        let (request, way) = (&self.request, options.way.as_deref());
+        let lacking = || options.lacks_for_search(request, catalog.len(), &gateway.settings);
+        conflicts::check(gateway, request, &catalog, way, lacking)?;
         let catalog = Arc::new(catalog);
         self.record.offers(&catalog);
         Ok((project, catalog))

@@ -164,6 +164,7 @@ impl Exchange {
                 allowed,
                 parallel,
                 approval,
+                is_searched: catalog.is_searched(),
                 cleared: &cleared,
                 media: &media,
                 hang_up: &told,

@@ -10,7 +10,11 @@ use crate::{
     trace::{GuardOutcome, GuardStage, GuardStep, Step},
 };
 
-/// What came of asking a guard.
+/// Why a rewrite is denied, for the log: the fault itself may repeat a part of the arguments, and is in the
+/// trace, masked.
+const UNFIT: &str = "it has rewritten the arguments to what the tool's input schema does not allow; the trace says where";
+
+/// The answer of a guard, or its failure.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GuardFact<'a> {
     /// The name of its rule.
@@ -38,6 +42,7 @@ impl Record {
         // Of the others, a reason may repeat what stands in arguments or results.
         let fault = match outcome {
             GuardOutcome::FailedOpen | GuardOutcome::FailedClosed => reason,
+            GuardOutcome::Unfit => Some(UNFIT),
             _ => None,
         };
         let (outcome_word, stage_word) = (outcome.as_str(), stage.as_str());
