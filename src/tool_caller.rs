@@ -8,7 +8,7 @@ use std::{fmt, sync::Arc};
 use http::HeaderMap;
 
 use crate::{
-    caller::{Caller, CallerTokens},
+    caller::Caller,
     project::Project,
     refusal::Refusal,
     tool_loop::{self, Gateway, SingleCall, SingleResult},
@@ -48,7 +48,7 @@ impl ToolCaller {
         call: SingleCall,
         id: TraceId,
     ) -> Result<SingleResult, Refusal> {
-        let tokens = CallerTokens::take(headers).of_caller(&project, None);
+        let tokens = self.0.tokens(&project, headers);
         let caller = Caller::operator(project, tokens, id);
         tool_loop::call_single(&self.0, &caller, call).await
     }

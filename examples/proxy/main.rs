@@ -21,6 +21,7 @@ mod browser;
 mod caller_body;
 mod check;
 mod check_models;
+mod check_settings;
 mod client;
 mod commands;
 mod config;
@@ -213,17 +214,22 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if config.check {
         let rules = models.rules(storage::ORGANIZATION);
         let limits = config.limits.of_requests();
-        let report = check::check(&registry, &rules, &connections, &limits).await;
+        let subject = config.subject.as_ref();
+        let report = check::check(&registry, &rules, &connections, &limits, subject).await;
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         println!("{}", vision::told(&config.vision));
         println!("{}", guards::told(&config.guards));
+        for line in check_settings::told(&config) {
+            println!("{line}");
+        }
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
+    subject::warn(&registry, config.subject.as_ref()).await;
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let counts = Counts::default();
@@ -290,6 +296,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         registry,
         models: Arc::new(models.clone()),
         connections: connections.clone(),
+        subject: config.subject.clone(),
         patience: config.limits.of_requests().resolve,
     };
     let ready = Ready::new(draining.clone(), storage.database.clone());
@@ -501,6 +508,10 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
+    let layer = match &config.subject {
+        Some(header) => layer.with_subject_header(header.name().clone()),
+        None => layer,
+    };
     let layer = match config.native_tool_search {
         Some(service) => layer.with_native_tool_search(service),
         None => layer,
@@ -553,7 +564,6 @@ async fn app(
         door: Door {
             keys,
             throttle: Throttle::default(),
-            subject: config.subject.clone(),
         },
         servers,
         paths: config.paths.clone(),

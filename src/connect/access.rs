@@ -100,7 +100,12 @@ impl Access {
             }
             Auth::OAuth2(_) => {
                 let grants = grants.ok_or(Inactive::NeedsAuthorization)?;
-                let subject = tokens.subject().filter(|_| server.auth.is_callers());
+                let subject = match server.auth.is_callers() {
+                    true => tokens.subject().map_err(|invalid| Inactive::TokenUnfit {
+                        message: format!("it {invalid}").into(),
+                    })?,
+                    false => None,
+                };
                 let token = grants.token(server, subject.as_ref()).await?;
                 Self::with(token, subject)
             }
