@@ -5,7 +5,7 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::{
     caller::Caller,
@@ -31,6 +31,11 @@ impl ToolCaller {
     /// Returns `true` if somebody listens to the records of exchanges.
     pub(crate) fn is_recorded(&self) -> bool {
         !self.0.settings.tracing.sinks.is_empty()
+    }
+
+    /// The header in which callers send the token that says who they are.
+    pub(crate) fn subject_header(&self) -> Option<&HeaderName> {
+        self.0.settings.subject_header.as_ref()
     }
 
     /// Calls a tool for `project`, and records it under `id`; takes off `headers` the tokens that are

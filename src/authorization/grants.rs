@@ -24,6 +24,7 @@ use crate::{
         access::{Grants, Token},
     },
     inactive::Inactive,
+    mcp::ServerLimits,
     oauth::Challenge,
     registry::{Auth, CredentialKey, Expected, OAuth2, OAuthGrant, Server},
     scopes::Scopes,
@@ -102,6 +103,10 @@ impl Grants for Authorizations {
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>> {
         Box::pin(self.note_missing(server, challenge))
+    }
+
+    fn limit(&self, limits: &ServerLimits) {
+        self.inner.exchanges.limit(limits);
     }
 
     fn said(&self, server: &Server) -> Option<Arc<str>> {

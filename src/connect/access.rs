@@ -10,6 +10,7 @@ use crate::{
     caller::{CallerTokens, Subject},
     inactive::Inactive,
     keyed::Digest,
+    mcp::ServerLimits,
     registry::{Auth, Server},
     scopes::Scopes,
 };
@@ -45,6 +46,9 @@ pub(crate) trait Grants: Send + Sync {
         server: &'a Server,
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>>;
+
+    /// Sets the limits of those who bring new tokens, once.
+    fn limit(&self, limits: &ServerLimits);
 
     /// What the authorization server answered to the last refresh, if that failed: for the operator
     /// alone.
