@@ -49,7 +49,10 @@ pub(crate) fn own_advice(kind: ErrorKind, record: &OAuth2) -> (Option<&'static s
             "set resource to what the provider calls this server, or to none if it takes no such parameter, \
              and name in the scopes what the token is for",
         ),
-        ErrorKind::Unreachable => (None, "try again in a moment; if it lasts, check the issuer"),
+        ErrorKind::Unreachable => (
+            None,
+            "try again in a moment; if it lasts, check the issuer and the token URL",
+        ),
         _ => (None, "check what was entered"),
     }
 }
