@@ -219,7 +219,8 @@ impl ConnectionsBuilder {
     /// servers are inactive.
     ///
     /// Pass a clone of the [`Authorizations`] that serve the callback, so that a server that was
-    /// just connected is usable at once.
+    /// just connected is usable at once. The [limits](Self::limits) of new tokens of callers hold for those
+    /// that are exchanged, too; of several connections, those of the first.
     pub fn authorizations(self, authorizations: &Authorizations) -> Self {
         self.grants(Arc::new(authorizations.clone()))
     }
