@@ -12,7 +12,7 @@ use crate::{
     name::ServerName,
     project::Project,
     registry::CallLimits,
-    subject_token::SubjectToken,
+    subject_token::{InvalidSubjectToken, SubjectToken},
     trace::TraceId,
     trace_parent::TraceParent,
     whose::{CallerId, CallerLimits, Whose},
@@ -69,8 +69,8 @@ impl Caller {
         for token in request.asks.tokens() {
             person.add(token);
         }
-        tokens.subject = parts.extensions.get().cloned();
-        if let Some(subject) = &tokens.subject {
+        tokens.subject = sent(parts);
+        if let Some(Ok(subject)) = &tokens.subject {
             // Not the token, which is another one every few minutes.
             person.add(subject.issuer());
             person.add(subject.subject());
@@ -121,6 +121,12 @@ impl Caller {
     }
 }
 
+/// The token that says who the caller is, or why there is none although one was sent.
+fn sent(parts: &request::Parts) -> Option<Sent> {
+    let invalid = || parts.extensions.get().copied().map(Err);
+    parts.extensions.get().cloned().map(Ok).or_else(invalid)
+}
+
 #[cfg(feature = "admin")]
 fn recorded_as(parts: &request::Parts) -> Option<TraceId> {
     let recorded_as = parts.extensions.get();
@@ -164,6 +170,9 @@ fn add_all<'a>(person: &mut Keyed, values: impl IntoIterator<Item = &'a HeaderVa
     person.add_optional(None::<&[u8]>);
 }
 
+/// What was sent to say who a caller is.
+type Sent = Result<SubjectToken, InvalidSubjectToken>;
+
 /// The one whom a token was given to, among the callers of a project.
 #[derive(Clone)]
 pub(crate) struct Subject {
@@ -202,7 +211,7 @@ impl Subject {
 pub struct CallerTokens {
     tokens: BTreeMap<String, HeaderValue>,
     /// What says who the caller is, to be exchanged.
-    subject: Option<SubjectToken>,
+    subject: Option<Sent>,
     /// The caller; `None` for an anonymous one of the project `default`.
     whose: Option<Whose>,
 }
@@ -238,7 +247,15 @@ impl CallerTokens {
     /// takes it from the extensions of a request.
     #[must_use]
     pub fn with_subject(mut self, subject: SubjectToken) -> Self {
-        self.subject = Some(subject);
+        self.subject = Some(Ok(subject));
+        self
+    }
+
+    /// Takes that token off the header in which callers send it, if it is there, as a layer with a
+    /// [subject header](crate::McpLayer::with_subject_header) does.
+    #[must_use]
+    pub fn with_subject_of(mut self, headers: &mut HeaderMap, header: &HeaderName) -> Self {
+        self.subject = SubjectToken::take(headers, header).or(self.subject);
         self
     }
 
@@ -264,11 +281,15 @@ impl CallerTokens {
     }
 
     /// Returns the one whose token is exchanged, if there is one.
-    pub(crate) fn subject(&self) -> Option<Subject> {
-        self.subject.clone().map(|token| Subject {
+    ///
+    /// # Errors
+    /// Why what was sent is no token.
+    pub(crate) fn subject(&self) -> Result<Option<Subject>, InvalidSubjectToken> {
+        let token = self.subject.clone().transpose()?;
+        Ok(token.map(|token| Subject {
             token,
             whose: self.whose(),
-        })
+        }))
     }
 
     /// Returns the owner of the tokens, who pays for what is kept for them.

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::{HeaderMap, header::HOST};
 
 use crate::{
-    caller::CallerTokens,
     chat::{ChatRequest, Unread},
     json::{Edit, Object, concat},
     project::Project,
@@ -61,7 +60,7 @@ impl Explainer {
         headers: &mut HeaderMap,
         host: Option<&str>,
     ) -> Result<Explanation, Refusal> {
-        let tokens = CallerTokens::take(headers);
+        let tokens = self.gateway.tokens(project, headers);
         let opt_in = OptInHeaders::take(headers, self.gateway.settings.header_opt_in);
         let body = with_messages(body);
         let request = match ChatRequest::read(body, opt_in.given().is_some()) {

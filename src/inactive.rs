@@ -82,7 +82,7 @@ impl fmt::Display for Inactive {
             Self::TokenMissing => f.write_str("it wants a token of the caller's own"),
             Self::TokenRefused => f.write_str("it refuses the caller's token"),
             Self::TokenUnfit { message } => {
-                write!(f, "it gets no token of the caller's own: {message}")
+                write!(f, "the caller's token is not exchanged: {message}")
             }
             Self::TooManyCredentials => {
                 f.write_str("too many new tokens came for it in a short time")

@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use http::HeaderName;
 use tower::Layer;
 
 use crate::{
@@ -507,6 +508,31 @@ impl McpLayer {
     #[must_use]
     pub fn with_header_opt_in(mut self, header_opt_in: bool) -> Self {
         self.settings.header_opt_in = header_opt_in;
+        self
+    }
+
+    /// Takes the JWT that says who the caller is, a [`SubjectToken`](crate::SubjectToken), from this header,
+    /// for servers with [`OAuthGrant::TokenExchange`](crate::registry::OAuthGrant::TokenExchange); default
+    /// none. It may stand after `Bearer `.
+    ///
+    /// The header is taken off every request, whatever its path, and named to callers whose token is missing
+    /// or unfit. A `SubjectToken` in the extensions of a request goes before it.
+    ///
+    /// # Security
+    /// The signature of the token is checked by the authorization server that exchanges it, not here. Take no
+    /// header that means something else, such as `authorization`.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use mcp_layer::{McpLayer, registry::MemoryRegistry};
+    ///
+    /// let layer = McpLayer::new(MemoryRegistry::new([])?)
+    ///     .with_subject_header(HeaderName::from_static("x-subject-token"));
+    /// # Ok::<(), mcp_layer::registry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_subject_header(mut self, header: HeaderName) -> Self {
+        self.settings.subject_header = Some(header);
         self
     }
 

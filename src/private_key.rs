@@ -22,7 +22,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// use mcp_layer::PrivateKey;
 ///
 /// let refused = PrivateKey::parse(&"-----BEGIN CERTIFICATE-----".into(), None).unwrap_err();
-/// assert!(refused.to_string().contains("PKCS #8"));
+/// assert!(refused.to_string().contains("is a certificate or a public key"));
 /// ```
 pub struct PrivateKey {
     pem: SecretString,
@@ -120,7 +120,7 @@ impl Pair {
             return Err(InvalidPrivateKey::Password);
         }
         let der = PrivateKeyDer::from_pem_slice(pem.as_bytes());
-        let der = der.map_err(|_| InvalidPrivateKey::Form)?;
+        let der = der.map_err(|_| unread(pem))?;
         let bytes = der.secret_der();
         let pair = match &der {
             PrivateKeyDer::Sec1(_) => Self::ec(bytes),
@@ -154,6 +154,19 @@ impl Pair {
     }
 }
 
+/// Why there is no private key in this text.
+fn unread(pem: &str) -> InvalidPrivateKey {
+    let begins = |what: &str| pem.contains(&format!("-----BEGIN {what}-----"));
+    let is_accepted = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"].map(begins);
+    let is_public = ["CERTIFICATE", "PUBLIC KEY", "RSA PUBLIC KEY"].map(begins);
+    match () {
+        () if is_accepted.contains(&true) => InvalidPrivateKey::Broken,
+        () if begins("OPENSSH PRIVATE KEY") => InvalidPrivateKey::OpenSsh,
+        () if is_public.contains(&true) => InvalidPrivateKey::Public,
+        () => InvalidPrivateKey::Form,
+    }
+}
+
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PrivateKey")
@@ -168,6 +181,12 @@ impl fmt::Debug for PrivateKey {
 pub enum InvalidPrivateKey {
     /// It is no PEM of a private key.
     Form,
+    /// It begins as a private key in PEM, and is broken off or changed.
+    Broken,
+    /// It is a certificate or a public key.
+    Public,
+    /// It is a key in the form of OpenSSH.
+    OpenSsh,
     /// It has a password.
     Password,
     /// It is of another kind, or of RSA and shorter than 2,048 bits or longer than 8,192.
@@ -180,7 +199,20 @@ impl fmt::Display for InvalidPrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Form => {
-                "is not a private key in PEM: it begins with -----BEGIN PRIVATE KEY----- (PKCS #8)"
+                "is not a private key in PEM: its first line is -----BEGIN PRIVATE KEY----- (PKCS #8), \
+                 -----BEGIN RSA PRIVATE KEY----- (PKCS #1) or -----BEGIN EC PRIVATE KEY----- (SEC 1)"
+            }
+            Self::Broken => {
+                "begins as a private key in PEM, and is no Base64 up to its END line: give the whole \
+                 text, with its line breaks"
+            }
+            Self::Public => {
+                "is a certificate or a public key, which the provider gets: give the private key in PEM, \
+                 such as PKCS #8 (-----BEGIN PRIVATE KEY-----)"
+            }
+            Self::OpenSsh => {
+                "is in the form of OpenSSH, which is not read: give PEM in PKCS #8, as openssl genpkey \
+                 writes it"
             }
             Self::Password => {
                 "has a password, which nobody can enter here: write it without one, by openssl pkey"
@@ -318,8 +350,14 @@ pub(crate) mod tests {
         for (pem, expected) in [
             ("", InvalidPrivateKey::Form),
             ("s3cret", InvalidPrivateKey::Form),
-            (&public, InvalidPrivateKey::Form),
-            (&ec[..60], InvalidPrivateKey::Form),
+            (&public, InvalidPrivateKey::Public),
+            (&pem("CERTIFICATE", b"x"), InvalidPrivateKey::Public),
+            (
+                &pem("OPENSSH PRIVATE KEY", b"x"),
+                InvalidPrivateKey::OpenSsh,
+            ),
+            (&ec[..60], InvalidPrivateKey::Broken),
+            (&ec.replace('\n', " "), InvalidPrivateKey::Broken),
             (&pem("PRIVATE KEY", b"s3cret"), InvalidPrivateKey::Kind),
             (
                 &pem("ENCRYPTED PRIVATE KEY", b"x"),

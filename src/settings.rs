@@ -2,6 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::{
@@ -227,6 +228,8 @@ pub(crate) struct Settings {
     pub(crate) project_required: bool,
     /// The headers `x-mcp-servers` and `x-mcp-tools` opt in.
     pub(crate) header_opt_in: bool,
+    /// The header in which callers send the token that says who they are.
+    pub(crate) subject_header: Option<HeaderName>,
     /// Calls that may change something run one after the other.
     pub(crate) serial_writes: bool,
     pub(crate) prices: Vec<Price>,
@@ -287,6 +290,7 @@ impl Default for Settings {
             event_payloads: false,
             project_required: false,
             header_opt_in: false,
+            subject_header: None,
             serial_writes: false,
             prices: Vec::new(),
             tool_prices: Vec::new(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::{HeaderMap, HeaderName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -22,7 +23,8 @@ const OF_ONE_TOKEN: [&str; 5] = ["auth_time", "exp", "iat", "jti", "nbf"];
 
 /// The token that says who the caller of a request is, and what it says.
 ///
-/// Put it into the request's extensions if the proxy's own authentication knows it. Servers with
+/// Put it into the request's extensions if the proxy's own authentication knows it, or have the layer take
+/// it from a [header](crate::McpLayer::with_subject_header). Servers with
 /// [`OAuthGrant::TokenExchange`](crate::registry::OAuthGrant::TokenExchange) then get a token of this
 /// caller's own, for which it was exchanged at their authorization server (RFC 8693). No server gets it
 /// itself; it is never stored, and `Debug` does not show it.
@@ -93,6 +95,21 @@ impl SubjectToken {
             expires_at: Some(UNIX_EPOCH + Duration::from_secs_f64(ends)),
             authority: authority.finish(),
         })))
+    }
+
+    /// Takes it off a header, perhaps after `Bearer `; `None` if there is none.
+    pub(crate) fn take(
+        headers: &mut HeaderMap,
+        header: &HeaderName,
+    ) -> Option<Result<Self, InvalidSubjectToken>> {
+        let is_once = headers.get_all(header).iter().count() == 1;
+        let value = headers.remove(header)?;
+        if !is_once {
+            return Some(Err(InvalidSubjectToken::Several));
+        }
+        let text = value.to_str().unwrap_or_default();
+        let token = text.strip_prefix("Bearer ").unwrap_or(text);
+        Some(Self::from_jwt(token.into()))
     }
 
     /// Creates a token that is no JWT, of which the proxy knows the rest, for instance by introspection (RFC
@@ -176,6 +193,9 @@ impl fmt::Debug for SubjectToken {
 }
 
 /// The reason why a text is no token of a caller's; it repeats no part of it.
+///
+/// In a request's extensions, in the place of a [`SubjectToken`], it is what the caller is told where a
+/// server wants one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSubjectToken {
@@ -183,6 +203,8 @@ pub enum InvalidSubjectToken {
     Form,
     /// It does not say who issued it, whom it is about, or when it expires.
     Claims,
+    /// It came more than once, and nobody can guess which is meant.
+    Several,
 }
 
 impl fmt::Display for InvalidSubjectToken {
@@ -190,6 +212,7 @@ impl fmt::Display for InvalidSubjectToken {
         f.write_str(match self {
             Self::Form => "is not a signed JWT of at most 16 KiB",
             Self::Claims => "does not say who issued it, whom it is about, and when it expires",
+            Self::Several => "is there more than once",
         })
     }
 }

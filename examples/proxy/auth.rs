@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, CallerLimits, Project, SubjectToken,
+    CallerId, CallerLimits, Project,
     admin::{ClientAddress, Throttle},
     registry::CallLimits,
 };
@@ -14,7 +14,6 @@ use crate::{
     keys::{Found, Keys},
     log::Unlogged,
     refusal::Refusal,
-    subject::SubjectHeader,
 };
 
 /// The longest key in bytes; longer ones are not even hashed.
@@ -24,8 +23,6 @@ pub const LONGEST: usize = 4096;
 pub struct Caller {
     pub project: Project,
     pub id: Option<CallerId>,
-    /// Whose user it is, where callers say so.
-    pub subject: Option<SubjectToken>,
     /// The limits of its key.
     pub limits: CallLimits,
 }
@@ -38,9 +35,6 @@ impl Caller {
         if let Some(id) = self.id {
             extensions.insert(id);
             extensions.insert(CallerLimits(self.limits));
-        }
-        if let Some(subject) = self.subject {
-            extensions.insert(subject);
         }
     }
 }
@@ -58,7 +52,6 @@ pub enum Rejected {
 pub struct Door {
     pub keys: Keys,
     pub throttle: Throttle,
-    pub subject: Option<SubjectHeader>,
 }
 
 /// Wrong keys of one address that are logged within a minute.
@@ -70,8 +63,6 @@ impl Door {
     /// Without keys everybody is the project `default`. Then the layer looks at `Authorization`,
     /// which is passed on to the upstream.
     pub fn admit<B>(&self, request: &mut Request<B>) -> Result<Caller, Rejected> {
-        let subject = self.subject.as_ref();
-        let subject = subject.and_then(|header| header.take(request.headers_mut()));
         let sent = bearer(request.headers()).filter(|key| key.len() <= LONGEST);
         let caller = match self.keys.find(sent, SystemTime::now()) {
             Found::Unneeded => {
@@ -79,14 +70,12 @@ impl Door {
                     limits: CallLimits::default(),
                     project: Project::default(),
                     id: None,
-                    subject,
                 });
             }
             Found::Key(project, caller, limits) => Caller {
                 limits,
                 project,
                 id: Some(caller),
-                subject,
             },
             Found::Expired => return Err(Rejected::Expired),
             Found::Unknown => return Err(Rejected::Unknown),

@@ -14,7 +14,8 @@ use tokio::time::timeout;
 
 use crate::{
     check_models::{self, Found, FoundServers},
-    storage,
+    check_settings, storage,
+    subject::{self, SubjectHeader},
     tool_search::Searching,
 };
 
@@ -84,6 +85,7 @@ pub async fn check(
     connections: &Connections,
     limits: &Limits,
     searching: Searching,
+    subject: Option<&SubjectHeader>,
 ) -> Result<Report, Error> {
     let patience = limits.resolve;
     // All of them: it is the operator's own list.
@@ -101,8 +103,10 @@ pub async fn check(
     let mut offered = Vec::new();
     let asked: Vec<_> = asked.buffered(AT_ONCE).collect().await;
     let mut found = FoundServers::new();
+    let granted = check_settings::grants(asked.iter().map(|(server, _)| server));
     for (server, listed) in asked {
         servers += 1;
+        let is_in_vain = subject::is_in_vain(&server, subject);
         let mut is_callers = false;
         let has: Result<usize, String>;
         match listed {
@@ -117,6 +121,12 @@ pub async fn check(
                     let reason = format!("left out: {}", tool.reason());
                     rows.push(row(&server, "-".into(), tool.tool().into(), reason));
                 }
+            }
+            Ok(Err(Inactive::TokenMissing)) if is_in_vain => {
+                unusable += 1;
+                let reason = format!("inactive: {}", subject::IN_VAIN);
+                has = Err(reason.clone());
+                rows.push(row(&server, "-".into(), "-".into(), reason));
             }
             Ok(Err(inactive)) => {
                 // Disabled on purpose, or for callers with a token of their own: no reason to
@@ -158,6 +168,9 @@ pub async fn check(
     );
     if unusable > 0 {
         text += &format!("; {} cannot be used", count(unusable, "server"));
+    }
+    for line in granted.into_iter().chain(check_settings::budgets(models)) {
+        text += &format!("\n{line}");
     }
     let mut faulty = 0;
     if !models.is_empty() {

@@ -21,6 +21,7 @@ mod browser;
 mod caller_body;
 mod check;
 mod check_models;
+mod check_settings;
 mod client;
 mod commands;
 mod config;
@@ -214,19 +215,30 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if config.check {
         let models = models.rules(storage::ORGANIZATION);
         let limits = config.limits.of_requests();
-        let searching = config.searching;
-        let report = check::check(&registry, &models, &connections, &limits, searching).await;
-        let report = report.map_err(|error| Invalid::because(&error))?;
+        let (searching, subject) = (config.searching, config.subject.as_ref());
+        let report = check::check(
+            &registry,
+            &models,
+            &connections,
+            &limits,
+            searching,
+            subject,
+        );
+        let report = report.await.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         println!("{}", vision::told(&config.vision));
         println!("{}", searching.told(limits.tools));
         println!("{}", guards::told(&config.guards, &rules, &report.offered));
+        if let Some(line) = check_settings::prices(&config.prices) {
+            println!("{line}");
+        }
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
+    subject::warn(&registry, config.subject.as_ref()).await;
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let counts = Counts::default();
@@ -293,6 +305,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         registry,
         models: Arc::new(models.clone()),
         connections: connections.clone(),
+        subject: config.subject.clone(),
         patience: config.limits.of_requests().resolve,
     };
     let ready = Ready::new(draining.clone(), storage.database.clone());
@@ -504,6 +517,10 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
     let layer = config.searching.over(layer);
+    let layer = match &config.subject {
+        Some(header) => layer.with_subject_header(header.name().clone()),
+        None => layer,
+    };
     let layer = match config.otlp {
         Some(_) => layer.with_trace_context(otlp::context),
         None => layer,
@@ -552,7 +569,6 @@ async fn app(
         door: Door {
             keys,
             throttle: Throttle::default(),
-            subject: config.subject.clone(),
         },
         servers,
         paths: config.paths.clone(),

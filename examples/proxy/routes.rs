@@ -17,6 +17,7 @@ use crate::{
     config::chain,
     refusal::Refusal,
     storage,
+    subject::SubjectHeader,
 };
 
 /// The most servers listed, the first by name: more than a caller can make sense of, and no more
@@ -64,6 +65,8 @@ pub struct Servers {
     /// Aliases of models, and defaults.
     pub models: Arc<dyn ModelRegistry>,
     pub connections: Connections,
+    /// The header in which callers say who their user is.
+    pub subject: Option<SubjectHeader>,
     /// The time for all servers together to list their tools.
     pub patience: Duration,
 }
@@ -82,8 +85,8 @@ impl Servers {
     async fn list(&self, caller: &Caller, headers: &mut HeaderMap) -> Answer {
         let tokens = CallerTokens::take(headers);
         let tokens = tokens.of_caller(&caller.project, caller.id.as_ref());
-        let tokens = &match caller.subject.clone() {
-            Some(subject) => tokens.with_subject(subject),
+        let tokens = &match &self.subject {
+            Some(header) => tokens.with_subject_of(headers, header.name()),
             None => tokens,
         };
         let mut filter = Filter::default();

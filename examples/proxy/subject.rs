@@ -1,10 +1,10 @@
 //! The header in which callers send the token that says who their user is, for servers whose tokens are
 //! each user's own.
 
-use http::{HeaderMap, HeaderName, header};
-use mcp_layer::SubjectToken;
+use http::{HeaderName, header};
+use mcp_layer::registry::{Auth, Filter, OAuthGrant, Server, Store};
 
-use crate::config::Invalid;
+use crate::{config::Invalid, storage};
 
 /// Headers that mean something else, to this proxy or to the upstream.
 const TAKEN: [HeaderName; 5] = [
@@ -32,46 +32,37 @@ impl SubjectHeader {
         }
     }
 
-    /// Takes the token off a request: it is for the authorization servers of MCP servers alone.
-    ///
-    /// One that is given twice, or cannot be read, counts as none. Its signature is looked at by the
-    /// authorization server that exchanges it; what is kept here of one is found by the whole token.
-    pub fn take(&self, headers: &mut HeaderMap) -> Option<SubjectToken> {
-        let is_once = headers.get_all(&self.0).iter().count() == 1;
-        let value = headers.remove(&self.0).filter(|_| is_once)?;
-        let text = value.to_str().ok()?;
-        let token = text.strip_prefix("Bearer ").unwrap_or(text);
-        SubjectToken::from_jwt(token.into()).ok()
+    /// The name. The layer takes it off every request that goes on to the upstream.
+    pub fn name(&self) -> &HeaderName {
+        &self.0
+    }
+}
+
+/// Why a server for which nobody can send a token is in vain.
+pub const IN_VAIN: &str = "its grant is token_exchange, and callers have no header for the token that is exchanged: set subject_token_header";
+
+/// Returns `true` for a server whose callers' tokens are exchanged, without a header in which they come.
+pub fn is_in_vain(server: &Server, subject: Option<&SubjectHeader>) -> bool {
+    let Auth::OAuth2(oauth) = &server.auth else {
+        return false;
+    };
+    subject.is_none() && oauth.grant == OAuthGrant::TokenExchange
+}
+
+/// Warns of each server that is in vain.
+pub async fn warn(registry: &dyn Store, subject: Option<&SubjectHeader>) {
+    // If they cannot be listed now, requests say so.
+    let servers = storage::list(registry, &Filter::default(), usize::MAX).await;
+    for server in servers.unwrap_or_default() {
+        if server.enabled && is_in_vain(&server, subject) {
+            tracing::warn!(server = %server.name, "nobody can use the server: {IN_VAIN}");
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // {"iss": "https://login.example", "sub": "ann", "exp": 4102444800}
-    const TOKEN: &str =
-        "e30.eyJpc3MiOiJodHRwczovL2xvZ2luLmV4YW1wbGUiLCJzdWIiOiJhbm4iLCJleHAiOjQxMDI0NDQ4MDB9.c2ln";
-
-    #[test]
-    fn a_token_is_taken_off_whatever_it_is() {
-        let header = SubjectHeader::parse("X-Subject-Token").unwrap();
-        let take = |values: &[&str]| {
-            let mut headers = HeaderMap::new();
-            for value in values {
-                headers.append("x-subject-token", value.parse().unwrap());
-            }
-            let token = header.take(&mut headers);
-            assert!(headers.is_empty());
-            token.map(|token| token.subject().to_owned())
-        };
-        let ann = Some("ann".to_owned());
-        assert_eq!(take(&[TOKEN]), ann);
-        assert_eq!(take(&[&format!("Bearer {TOKEN}")]), ann);
-        for values in [&[][..], &[TOKEN, TOKEN], &["opaque"], &[""]] {
-            assert_eq!(take(values), None);
-        }
-    }
 
     #[test]
     fn a_header_that_means_something_else_is_refused() {

@@ -14,10 +14,13 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use tokio::time::timeout;
+
 use super::{
     authorizations::{Authorizations, Inner},
     credential::entered,
     error::Error,
+    machine::{PATIENCE, slow},
     text::seconds,
 };
 use crate::{
@@ -57,14 +60,18 @@ impl Authorizations {
         let key = CredentialKey::of(server);
         inner.flights.may_try(&key, server.version)?;
         let payer = subject.whose.payer;
-        if slot.is_new() && !inner.exchanges.rates.take(payer) {
+        if slot.is_new() && !inner.exchanges.may_bring(payer) {
             return Err(Inactive::TooManyCredentials);
         }
         if refused.is_some() {
             slot.force();
         }
-        let exchanged = inner.exchange(server, record, &subject.token).await;
-        inner.refreshes.count(matches!(exchanged, Ok(Ok(_))));
+        let exchanging = inner.exchange(server, record, &subject.token);
+        let exchanged = timeout(PATIENCE, exchanging).await;
+        inner.refreshes.count(matches!(exchanged, Ok(Ok(Ok(_)))));
+        let Ok(exchanged) = exchanged else {
+            return Err(inner.of_all(server, slow));
+        };
         let error = match exchanged {
             Ok(Ok(tokens)) => {
                 inner.flights.succeeded(&key);
@@ -82,7 +89,7 @@ impl Authorizations {
             }
             Err(error) => error,
         };
-        Err(inner.of_all(server, &key, &error))
+        Err(inner.of_all(server, || inner.without_token(server, record, &error)))
     }
 }
 
@@ -147,18 +154,20 @@ impl Inner {
             true => Inactive::TokenUnfit {
                 message: error.to_string().into(),
             },
-            false => Inactive::unreachable(format!("there is no token for it: {error}")),
+            false => Inactive::unreachable("there is no token for it"),
         })
     }
 
-    /// Tells the operator why nobody gets a token, and returns what callers are told.
-    fn of_all(&self, server: &Server, key: &CredentialKey, error: &Error) -> Inactive {
-        if let Err(inactive) = self.flights.may_try(key, server.version) {
+    /// Leaves the server's authorization server alone for a while, since nobody gets a token; `tell` tells
+    /// the operator why, and returns what callers are told.
+    fn of_all(&self, server: &Server, tell: impl FnOnce() -> Inactive) -> Inactive {
+        let key = CredentialKey::of(server);
+        if let Err(inactive) = self.flights.may_try(&key, server.version) {
             // Somebody else has just failed; once is enough.
             return inactive;
         }
-        let inactive = self.without_token(server, key, error);
-        self.flights.failed(key, server.version, inactive.clone());
+        let inactive = tell();
+        self.flights.failed(&key, server.version, inactive.clone());
         inactive
     }
 }

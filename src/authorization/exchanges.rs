@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -47,7 +47,7 @@ pub(super) struct Exchanges {
     /// Apart from those, since anybody can make up tokens: they push out nobody's that is good.
     tried: Cache<Digest, Arc<Mutex<Slot>>>,
     /// How many of them each may bring.
-    pub(super) rates: Rates,
+    rates: OnceLock<Rates>,
     /// Who has met a failure of a server's authorization server that may be theirs alone.
     doubts: Cache<CredentialKey, Digest>,
     /// By a hash of all in the record that they depend on.
@@ -81,7 +81,7 @@ impl Default for Exchanges {
         Self {
             slots: slots(),
             tried: slots(),
-            rates: Rates::new(&ServerLimits::default()),
+            rates: OnceLock::new(),
             doubts: Cache::builder()
                 .max_capacity(KEPT)
                 .time_to_live(PAUSE)
@@ -96,6 +96,19 @@ impl Default for Exchanges {
 }
 
 impl Exchanges {
+    /// Sets the limits by which callers bring new tokens; those that were set first stay.
+    pub(super) fn limit(&self, limits: &ServerLimits) {
+        self.rates.get_or_init(|| Rates::new(limits));
+    }
+
+    /// Counts a new token of `payer`; `false` if that is too many.
+    pub(super) fn may_bring(&self, payer: Digest) -> bool {
+        let rates = self
+            .rates
+            .get_or_init(|| Rates::new(&ServerLimits::default()));
+        rates.take(payer)
+    }
+
     /// What is known of the token of this name.
     pub(super) fn slot(&self, name: Digest) -> Arc<Mutex<Slot>> {
         let good = self.slots.get(&name);

@@ -12,7 +12,7 @@ use futures_util::{
 };
 use tokio::time::Instant;
 
-use crate::{connect::access::Token, inactive::Inactive, oauth, registry::CredentialKey};
+use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey};
 
 /// The pause after a failed refresh, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ struct State {
 struct Answer {
     /// The pause that it asked for.
     wait: Duration,
-    /// Its words, for the operator.
+    /// What the operator is told.
     said: Option<Arc<str>>,
 }
 
@@ -122,13 +122,12 @@ impl Flights {
         }
     }
 
-    /// Keeps what was answered for the failure that is about to be recorded: its words, and the
-    /// pause that it asks for, within five minutes.
-    pub(super) fn answered(&self, key: &CredentialKey, error: &oauth::Error) {
-        let wait = error.retry_after().unwrap_or_default();
+    /// Keeps what was answered for the failure that is about to be recorded: the pause that it asks for,
+    /// within five minutes, and what the operator is told.
+    pub(super) fn answered(&self, key: &CredentialKey, wait: Option<Duration>, said: Option<&str>) {
         let answer = Answer {
-            wait: wait.min(LONGEST_HOLD),
-            said: error.said().map(Arc::from),
+            wait: wait.unwrap_or_default().min(LONGEST_HOLD),
+            said: said.map(Arc::from),
         };
         self.lock().answers.insert(key.clone(), answer);
     }

@@ -24,6 +24,7 @@ use crate::{
         access::{Grants, Token},
     },
     inactive::Inactive,
+    mcp::ServerLimits,
     oauth::Challenge,
     registry::{Auth, CredentialKey, Expected, OAuth2, OAuthGrant, Server},
     scopes::Scopes,
@@ -102,6 +103,10 @@ impl Grants for Authorizations {
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>> {
         Box::pin(self.note_missing(server, challenge))
+    }
+
+    fn limit(&self, limits: &ServerLimits) {
+        self.inner.exchanges.limit(limits);
     }
 
     fn said(&self, server: &Server) -> Option<Arc<str>> {
@@ -214,7 +219,8 @@ impl ConnectionsBuilder {
     /// servers are inactive.
     ///
     /// Pass a clone of the [`Authorizations`] that serve the callback, so that a server that was
-    /// just connected is usable at once.
+    /// just connected is usable at once. The [limits](Self::limits) of new tokens of callers hold for those
+    /// that are exchanged, too; of several connections, those of the first.
     pub fn authorizations(self, authorizations: &Authorizations) -> Self {
         self.grants(Arc::new(authorizations.clone()))
     }

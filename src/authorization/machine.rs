@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::{
+    advice::told,
     authorizations::{Authorizations, Inner},
     credential::{ClientOrigin, Credential, StoredClient, entered, record},
     error::Error,
@@ -31,7 +32,7 @@ use crate::{
 };
 
 /// The time in which a token must be had, within a lease: discovery may take several requests.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Authorizations {
     /// Authorizes the gateway itself for `server`, now, whatever has failed before; nobody has to. An
@@ -79,11 +80,9 @@ impl Inner {
         let authorized = timeout(PATIENCE, self.authorized(server, record, former)).await;
         self.refreshes.count(matches!(authorized, Ok(Ok(_))));
         let Ok(authorized) = authorized else {
-            let seconds = PATIENCE.as_secs();
-            let reason = format!("there is no token for it: it took over {seconds} s to ask");
-            return Err(Inactive::unreachable(reason));
+            return Err(slow());
         };
-        let credential = authorized.map_err(|error| self.without_token(server, key, &error))?;
+        let credential = authorized.map_err(|error| self.without_token(server, record, &error))?;
         // Nothing that is stored is worth more: the lease is ours.
         let new = Some(credential.write());
         let swapped = self.store.swap(key, Expected::Anything, new).await;
@@ -160,23 +159,39 @@ impl Inner {
         })
     }
 
-    /// Tells the operator why there is no token, and returns what callers are told.
+    /// Tells the operator why there is no token, and returns what callers are told: nothing of the
+    /// authorization server but that it does not answer.
     pub(super) fn without_token(
         &self,
         server: &Server,
-        key: &CredentialKey,
+        record: &OAuth2,
         error: &Error,
     ) -> Inactive {
-        if let Error::OAuth(error) = error {
-            self.flights.answered(key, error);
-        }
-        let said = error.said();
-        tracing::warn!(server = %server.name, %error, said, "the gateway gets no token for the server");
+        let wait = match error {
+            Error::OAuth(error) => error.retry_after(),
+            _ => None,
+        };
+        let told = told(error, record);
+        let key = CredentialKey::of(server);
+        self.flights.answered(&key, wait, Some(&told));
+        tracing::warn!(server = %server.name, %error, told, "the gateway gets no token for the server");
         match error {
             Error::OAuth(error) if error.kind() == ErrorKind::InvalidClient => {
                 Inactive::CredentialInvalid
             }
-            error => Inactive::unreachable(format!("there is no token for it: {error}")),
+            Error::OAuth(error) if error.kind() == ErrorKind::Unreachable => Inactive::unreachable(
+                "there is no token for it: its authorization server does not answer",
+            ),
+            Error::Server(error) => Inactive::unreachable(error.to_string()),
+            _ => Inactive::unreachable("there is no token for it"),
         }
     }
+}
+
+/// What callers are told where a token was not had within [`PATIENCE`].
+pub(super) fn slow() -> Inactive {
+    let seconds = PATIENCE.as_secs();
+    Inactive::unreachable(format!(
+        "there is no token for it: it took over {seconds} s to ask"
+    ))
 }

@@ -37,6 +37,7 @@
 //! that takes any client and never says who it is, with the callback of their own MCP server here,
 //! and have the consent given there. That code was asked for by the attacker's client.
 
+mod advice;
 mod authorizations;
 mod begin;
 mod client;
@@ -58,6 +59,8 @@ mod request;
 mod target;
 mod text;
 
+#[cfg(feature = "admin")]
+pub(crate) use self::advice::own_advice;
 pub use self::{
     authorizations::Authorizations, begin::Begun, error::Error, finish::Connected,
     hand_over::Started, place::redirect_uri,

@@ -304,7 +304,8 @@ impl Inner {
         loaded: Loaded,
         error: &oauth::Error,
     ) -> Result<Token, Inactive> {
-        self.flights.answered(key, error);
+        self.flights
+            .answered(key, error.retry_after(), error.said());
         if !matches!(
             error.kind(),
             ErrorKind::InvalidGrant | ErrorKind::InvalidClient

@@ -10,6 +10,7 @@ use crate::{
     caller::{CallerTokens, Subject},
     inactive::Inactive,
     keyed::Digest,
+    mcp::ServerLimits,
     registry::{Auth, Server},
     scopes::Scopes,
 };
@@ -45,6 +46,9 @@ pub(crate) trait Grants: Send + Sync {
         server: &'a Server,
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>>;
+
+    /// Sets the limits of those who bring new tokens, once.
+    fn limit(&self, limits: &ServerLimits);
 
     /// What the authorization server answered to the last refresh, if that failed: for the operator
     /// alone.
@@ -100,7 +104,12 @@ impl Access {
             }
             Auth::OAuth2(_) => {
                 let grants = grants.ok_or(Inactive::NeedsAuthorization)?;
-                let subject = tokens.subject().filter(|_| server.auth.is_callers());
+                let subject = match server.auth.is_callers() {
+                    true => tokens.subject().map_err(|invalid| Inactive::TokenUnfit {
+                        message: format!("it {invalid}").into(),
+                    })?,
+                    false => None,
+                };
                 let token = grants.token(server, subject.as_ref()).await?;
                 Self::with(token, subject)
             }

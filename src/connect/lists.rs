@@ -257,7 +257,11 @@ impl Lists {
                 .peers(server)
                 .unauthorized(server, &failure.reason)
         };
-        if !failure.reason.is_callers() && is_news() {
+        if failure.reason.is_callers() {
+            return;
+        }
+        self.pool.peers(server).set_detail(failure.detail.clone());
+        if is_news() {
             self.note_failure(server, failure, Effect::Refused).await;
         }
     }

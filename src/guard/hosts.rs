@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 use url::Url;
 
@@ -16,6 +17,10 @@ const SPECIAL: [&str; 6] = ["https", "http", "wss", "ws", "ftp", "file"];
 const NAMES: [&str; 8] = [
     "url", "uri", "href", "link", "host", "hostname", "domain", "endpoint",
 ];
+
+/// The characters of an encoded URL that are read: more than any host has, and little enough for a text
+/// that is full of them.
+const LONGEST_ENCODED: usize = 1024;
 
 /// Characters that may end a host in a text.
 const ENDS_IN_TEXT: &str = "\"'<>()[]{},;!|*`";
@@ -121,7 +126,7 @@ impl Hosts {
             let behind = &text[colon + slashes.len()..];
             self.judge(scheme, behind, scheme.len() == colon).err()
         });
-        if let Some(refused) = urls.next() {
+        if let Some(refused) = urls.next().or_else(|| self.refused_encoded(text)) {
             return Some(refused);
         }
         match is_address {
@@ -136,6 +141,26 @@ impl Hosts {
                 }
             }
         }
+    }
+
+    /// The first URL amid a text whose colon is encoded, such as one in the query of another, that is denied.
+    fn refused_encoded(&self, text: &str) -> Option<Refused> {
+        let slash = |c: char| matches!(c, '/' | '\\');
+        text.match_indices('%').find_map(|(colon, _)| {
+            let behind = text[colon + 1..].strip_prefix('3')?;
+            let behind = behind.strip_prefix(['A', 'a'])?;
+            let scheme = scheme_before(&text[..colon]).filter(|scheme| is_special(scheme))?;
+            let ends = |c: char| c.is_whitespace() || "&\"'<>".contains(c);
+            // No host is longer.
+            let part = behind.char_indices().take(LONGEST_ENCODED);
+            let end = part.take_while(|(_, c)| !ends(*c)).last();
+            let part = &behind[..end.map_or(0, |(at, c)| at + c.len_utf8())];
+            let read = percent_decode_str(part).decode_utf8_lossy();
+            match read.strip_prefix("//") {
+                Some(behind) => self.judge(scheme, behind, true).err(),
+                None => read.starts_with(slash).then_some(Refused::Odd),
+            }
+        })
     }
 
     /// Judges a word where an address may do without a scheme; those with one are judged already.
@@ -324,12 +349,21 @@ fn is_odd(text: &str) -> bool {
             let behind = &text[colon + 1..];
             let is_one = behind.starts_with('/') && !behind.starts_with("//");
             let is_slashes = behind.starts_with('\\') || is_one;
+            let has_slashes = behind.starts_with(slash);
             let behind = behind.trim_start_matches(slash);
             let is_text = is_one && behind.starts_with(char::is_whitespace);
             let scheme = scheme_before(&text[..colon]).unwrap_or_default();
-            let is_special = SPECIAL.iter().any(|s| scheme.eq_ignore_ascii_case(s));
-            is_special && is_slashes && !is_text && !behind.is_empty()
+            // `https:host`, in which browsers do without slashes. A file has none.
+            let is_bare = !has_slashes
+                && !scheme.eq_ignore_ascii_case("file")
+                && behind.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
+            let is_read = is_bare || is_slashes && !is_text && !behind.is_empty();
+            is_special(scheme) && is_read
         })
+}
+
+fn is_special(scheme: &str) -> bool {
+    SPECIAL.iter().any(|s| scheme.eq_ignore_ascii_case(s))
 }
 
 fn names_address(name: &str) -> bool {
@@ -412,6 +446,8 @@ mod tests {
             json!({"url": "ok.example/?next=https://ok.example", "link": {"href": "ok.example"}}),
             json!({"text": "/// A note. [a](https://ok.example), a@ok.example; http:/ is none"}),
             json!({"text": "{\"url\":\"https://ok.example/\",\"mail\":\"a@ok.example\"}"}),
+            json!({"url": "https://ok.example/?next=https%3A%2F%2Fok.example%2Fa&x=http%3A//ok.example"}),
+            json!({"text": "50%3A, http%3A the protocol, {\"http\":\"x\"}, file:report.pdf"}),
         ] {
             assert_eq!(hosts.refused(&arguments, false), None, "{arguments}");
         }
@@ -477,6 +513,14 @@ mod tests {
             (json!({"url": {"href2": "evil.example"}}), "evil.example"),
             (json!({"url": {"value": ["evil.example"]}}), "evil.example"),
             (json!({"links": ["evil.example"]}), "evil.example"),
+            (
+                json!({"url": "https://ok.example/?next=https%3A%2F%2Fevil.example%2Fa"}),
+                "evil.example",
+            ),
+            (
+                json!({"text": "get https%3a//evil.example now"}),
+                "evil.example",
+            ),
             (json!({"x": "\u{feff}//evil.example"}), "evil.example"),
             (json!({"domain": ".evil.example"}), ".evil.example"),
         ] {
@@ -529,6 +573,11 @@ mod tests {
             "https://ok.example @evil.example/",
             r#"{"cmd":"curl https://ok.example,@evil.example/"}"#,
             "curl https:/evil.example/",
+            "curl https:evil.example/",
+            "curl https:[::1]/",
+            "curl https%3A/evil.example/",
+            "curl https%3A%2F%2Fok.example%40evil.example/",
+            "curl https%3A%5C%5Cevil.example/",
             r#"{"url":"https:/evil.example"}"#,
             "///evil.example/a",
             "/\t/evil.example",

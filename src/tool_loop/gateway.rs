@@ -2,7 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "admin")]
+use http::HeaderMap;
+
 use super::{detached::Detached, failure::remembered::Remembered, running::Running};
+#[cfg(feature = "admin")]
+use crate::caller::CallerTokens;
 use crate::{
     caller::Caller,
     connect::Connections,
@@ -63,6 +68,16 @@ impl Gateway {
                 "the gateway did not find out which project this request belongs to",
             )),
             project => Ok(project.clone().unwrap_or_default()),
+        }
+    }
+
+    /// Takes the tokens of an operator who acts for `project` off these headers.
+    #[cfg(feature = "admin")]
+    pub(crate) fn tokens(&self, project: &Project, headers: &mut HeaderMap) -> CallerTokens {
+        let tokens = CallerTokens::take(headers).of_caller(project, None);
+        match &self.settings.subject_header {
+            Some(header) => tokens.with_subject_of(headers, header),
+            None => tokens,
         }
     }
 

@@ -129,8 +129,8 @@ pub(crate) async fn active(
     let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
     for (wanted, (server, offers)) in named.iter().zip(join_all(asked).await) {
-        let offers =
-            offers.map_err(|inactive| unusable(&server, &inactive).at(wanted.param.clone()))?;
+        let offers = offers
+            .map_err(|inactive| unusable(gateway, &server, &inactive).at(wanted.param.clone()))?;
         active.push(offers);
     }
     Ok(active)
@@ -216,7 +216,7 @@ fn not_offered(name: &str, withheld: Option<&LeftOut>) -> String {
     }
 }
 
-fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
+fn unusable(gateway: &Gateway, server: &Server, inactive: &Inactive) -> Refusal {
     let name = &server.name;
     if *inactive == Inactive::TooManyCredentials {
         let next = match server.auth {
@@ -236,7 +236,20 @@ fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
                 let header = CallerTokens::header(name);
                 format!("send one for it in the header {header}")
             }
-            _ => "the gateway has one exchanged for it that says who the caller is".to_owned(),
+            _ => {
+                let which = match inactive {
+                    Inactive::TokenMissing => "the token",
+                    _ => "another token",
+                };
+                match &gateway.settings.subject_header {
+                    Some(header) => {
+                        format!("send {which} that says who your user is in the header {header}")
+                    }
+                    None => format!(
+                        "ask whoever runs this gateway how to send {which} that says who your user is"
+                    ),
+                }
+            }
         };
         let message = format!("the server {name} cannot be used: {inactive}; {next}");
         return Refusal::new(Kind::CredentialRequired, message);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Request;
 use http::header::SET_COOKIE;
-use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry};
+use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry, Overlay};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -899,7 +899,7 @@ async fn what_keeps_a_machine_from_a_token_is_said_with_the_member_to_mend() {
     let stage = Stage::at(LOCAL).await;
     stage.create("tracker", machine(&stage), false).await;
     for (code, param) in [
-        ("invalid_client", Some("auth.client_id")),
+        ("invalid_client", Some("auth.client_secret")),
         ("unauthorized_client", Some("auth.client_id")),
         ("invalid_scope", Some("auth.scopes")),
         ("invalid_target", Some("auth.resource")),
@@ -1002,4 +1002,87 @@ async fn a_private_key_is_written_and_never_read() {
         ("invalid_server", Some("auth.private_key"))
     );
     assert!(!broken.text.contains(part), "{}", broken.text);
+}
+
+#[tokio::test]
+async fn the_page_of_a_machine_says_what_is_wrong_and_what_to_change() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("tracker", machine(&stage), false).await;
+    let pages = Pages::signed_in(stage.operator.clone()).await;
+    let page = pages.get("/servers/tracker").await;
+    let html = page.html(200);
+    let (before, advanced) = html.split_once("<summary>Advanced</summary>").unwrap();
+    assert!(before.contains("name=\"issuer\"") && !advanced.contains("name=\"issuer\""));
+    for label in ["Client ID", "Audience of callers"] {
+        let label = html.split(label).nth(1).unwrap();
+        let label = label.split("</label>").next().unwrap();
+        assert!(label.contains("needed when-alone"), "{label}");
+    }
+
+    stage.provider.fail(|| refusal(401, "invalid_client"));
+    stage.ask("POST", &format!("{TRACKER}/refresh"), None).await;
+    let page = pages.get("/servers/tracker").await;
+    for part in ["invalid_client", "enter the client secret"] {
+        assert!(page.html(200).contains(part), "{part}: {}", page.text);
+    }
+    stage.provider.recover();
+    let resource = json!({"resource": stage.provider.server.mcp(),
+        "authorization_servers": ["https://login.evil.example"]});
+    let place = super::support::auth_server::RESOURCE;
+    stage.provider.server.json(place, resource);
+    stage.create("wrong", machine(&stage), false).await;
+    let probed = stage
+        .ask("POST", "/api/v1/servers/wrong/refresh", None)
+        .await;
+    for part in [
+        "login.evil.example",
+        "check the server's URL and the issuer",
+    ] {
+        assert!(probed.text.contains(part), "{part}: {}", probed.text);
+        let page = pages.get("/servers/wrong").await;
+        let part = part.replace('\'', "&#39;");
+        assert!(page.html(200).contains(&part), "{part}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_of_a_file_says_that_it_has_a_token_and_an_exchange_has_sessions_of_users() {
+    let provider = Provider::start().await;
+    let entry = |name: &str, rest: &str| {
+        format!(
+            "[[servers]]\nname = \"{name}\"\nurl = \"{}\"\n[servers.auth]\ntype = \"oauth2\"\n\
+             client_id = \"machine-0\"\nclient_secret_env = \"SECRET\"\nissuer = \"{}\"\n{rest}\n",
+            provider.server.mcp(),
+            provider.server.url,
+        )
+    };
+    let text = entry("machine", "grant = \"client_credentials\"")
+        + &entry(
+            "users",
+            "grant = \"token_exchange\"\nsubject_audience = \"gateway\"",
+        );
+    let secret = |name: &str| (name == "SECRET").then(|| "s3cret/0-of-a-machine".into());
+    let overlay = Overlay::parse(&text, secret, MemoryRegistry::default());
+    let overlay = overlay.await.unwrap();
+    let authorizations = provider.authorizations(MemoryCredentialStore::default());
+    let connections = provider.connections(&authorizations).build();
+    let operator = Operator::over(connections, overlay, |admin| {
+        admin.with_authorizations(authorizations)
+    });
+    let pages = Pages::signed_in(operator).await;
+    let sent = pages.post("/servers/machine/connect", &[]).await;
+    let page = pages.get(sent.place()).await;
+    assert!(
+        page.html(200)
+            .contains("The gateway has a token for this server."),
+        "{}",
+        page.text
+    );
+    let page = pages.get("/servers/users").await;
+    assert!(
+        page.html(200)
+            .contains("<dt>Sessions</dt><dd>one for each user</dd>"),
+        "{}",
+        page.text
+    );
 }

@@ -146,7 +146,7 @@ async fn a_server_that_names_another_authorization_server_gets_neither_secret_no
         let Inactive::Unreachable { message } = inactive(rig.call("never").await) else {
             panic!();
         };
-        assert!(message.contains("other authorization servers"), "{message}");
+        assert_eq!(message, "there is no token for it");
         let refused = rig.authorizations.connect(&rig.server).await.unwrap_err();
         assert!(
             matches!(&refused, Error::OAuth(error) if error.kind() == mcp_layer::oauth::ErrorKind::Issuer)
@@ -374,4 +374,69 @@ async fn missing_scopes_are_told_and_not_asked_for() {
         form.get("scope")
             .is_some_and(|scope| scope.contains("write"))
     }));
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_to_the_operator_with_what_to_change_and_callers_hear_less() {
+    let nobody = CallerTokens::default();
+    let evil = "https://login.evil.example";
+    for (what, answer, says, next) in [
+        (
+            "secret",
+            "invalid_client",
+            "invalid_client",
+            "enter the client secret",
+        ),
+        (
+            "key",
+            "invalid_client",
+            "invalid_client",
+            "register the public half",
+        ),
+        (
+            "issuer",
+            "",
+            "names other authorization servers",
+            "check the server's URL and the issuer",
+        ),
+    ] {
+        let rig = with(Rig::unconnected().await, |rig| {
+            rig.provider.machine_with(|oauth| {
+                if what == "key" {
+                    oauth.client_secret = None;
+                    oauth.private_key = Some(crate::machine_keys::key().into());
+                }
+            })
+        });
+        match answer {
+            "" => {
+                let mcp = rig.provider.server.mcp();
+                let resource = json!({"resource": mcp, "authorization_servers": [evil]});
+                rig.provider.server.json(RESOURCE, resource);
+            }
+            code => rig.provider.fail(move || refusal(401, code)),
+        }
+        // Also while it is left alone.
+        for _ in 0..2 {
+            let told = rig.connections.tools(&rig.server, &nobody).await;
+            let told = told.unwrap_err().to_string();
+            assert!(
+                !told.contains(says) && !told.contains("evil"),
+                "{what}: {told}"
+            );
+            let detail = rig.connections.failure_detail(&rig.server).unwrap();
+            assert!(
+                detail.contains(says) && detail.contains(next),
+                "{what}: {detail}"
+            );
+            assert!(!detail.contains("s3cret"), "{detail}");
+        }
+        rig.provider.recover();
+        rig.provider
+            .server
+            .json(RESOURCE, rig.provider.server.resource());
+        rig.authorizations.connect(&rig.server).await.unwrap();
+        rig.connections.tools(&rig.server, &nobody).await.unwrap();
+        assert_eq!(rig.connections.failure_detail(&rig.server), None, "{what}");
+    }
 }

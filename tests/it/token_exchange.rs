@@ -6,8 +6,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::response::Response;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use futures_util::future::join_all;
-use http_body_util::BodyExt;
+use http::{HeaderName, Request};
+use http_body_util::{BodyExt, Full};
+use mcp_layer::admin::Chat;
+use mcp_layer::mcp::ServerLimits;
 use mcp_layer::oauth::{AuthorizationServer, Client, Exchange, exchange_token};
 use mcp_layer::registry::{MemoryRegistry, Server};
 use mcp_layer::{
@@ -18,10 +22,14 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
-use crate::support::auth_server::{AuthServer, RESOURCE, http, refusal, reply};
+use crate::support::admin::{Operator, request};
+use crate::support::auth_server::{
+    AuthServer, METADATA, RESOURCE, RESOURCE_AT_ROOT, http, refusal, reply, silence,
+};
 use crate::support::evidence;
 use crate::support::gateway::{Reply, chat, with_mcp};
 use crate::support::model::{Model, calls, says};
+use crate::support::pages::Pages;
 use crate::support::provider::{LIFE, Provider, Rig};
 use crate::support::traces::Witness;
 
@@ -454,15 +462,26 @@ async fn what_is_issued_must_be_an_access_token() {
 
 /// What a request through the layer gets, whose caller has this token.
 async fn send(rig: &Rig, model: &Model, subject: Option<SubjectToken>) -> Reply {
-    let registry = MemoryRegistry::new([rig.server.clone()]).unwrap();
-    let layer = McpLayer::new(registry)
-        .with_connections(rig.connections.clone())
-        .add_trace_sink(Witness);
-    let mcp = json!({"enabled": true, "servers": ["tracker"], "auto_execute_tools": true});
-    let mut request = chat(with_mcp(mcp, json!({})).to_string());
+    let mut request = asked();
     if let Some(subject) = subject {
         request.extensions_mut().insert(subject);
     }
+    answer(&layer(rig), model, request).await
+}
+
+fn layer(rig: &Rig) -> McpLayer {
+    let registry = MemoryRegistry::new([rig.server.clone()]).unwrap();
+    McpLayer::new(registry)
+        .with_connections(rig.connections.clone())
+        .add_trace_sink(Witness)
+}
+
+fn asked() -> Request<Full<Bytes>> {
+    let mcp = json!({"enabled": true, "servers": ["tracker"], "auto_execute_tools": true});
+    chat(with_mcp(mcp, json!({})).to_string())
+}
+
+async fn answer(layer: &McpLayer, model: &Model, request: Request<Full<Bytes>>) -> Reply {
     let service = layer.layer(model.clone());
     let (parts, body) = service.oneshot(request).await.unwrap().into_parts();
     Reply {
@@ -513,4 +532,216 @@ async fn without_a_token_or_with_an_unfit_one_a_request_is_refused_before_anythi
         assert_eq!(model.asked().len(), 0);
     }
     assert_eq!(rig.provider.server.seen().len(), 0);
+}
+
+const HEADER: HeaderName = HeaderName::from_static("x-user");
+
+#[tokio::test]
+async fn a_caller_is_told_in_which_header_a_token_goes_and_what_is_wrong_with_it() {
+    let rig = rig(Provider::exchanging).await;
+    let layer = layer(&rig).with_subject_header(HEADER);
+    let changed = |name: &str, value: Value| {
+        let mut claims = claims("ann");
+        claims[name] = value;
+        signed(&claims)
+    };
+    let long = format!("a.{}.b", "x".repeat(16 * 1024));
+    for (sent, what, next) in [
+        (
+            vec![],
+            "it wants a token of the caller's own",
+            "send the token",
+        ),
+        (
+            vec!["nonsense".to_owned()],
+            "it is not a signed JWT",
+            "send another token",
+        ),
+        (vec![long], "it is not a signed JWT", "send another token"),
+        (
+            vec![changed("sub", json!(""))],
+            "it does not say who issued it",
+            "send another token",
+        ),
+        (
+            vec![signed(&claims("ann")), signed(&claims("ben"))],
+            "it is there more than once",
+            "send another",
+        ),
+        (
+            vec![changed("exp", json!(1_000_000_000))],
+            "it has expired",
+            "send another token",
+        ),
+        (
+            vec![changed("aud", json!("tracker"))],
+            "it is for another audience",
+            "send another token",
+        ),
+        (
+            vec![changed("iss", json!("https://evil.example"))],
+            "it is another issuer's",
+            "send another",
+        ),
+    ] {
+        let model = Model::new([]);
+        let mut request = asked();
+        for token in &sent {
+            request.headers_mut().append(HEADER, token.parse().unwrap());
+        }
+        let reply = answer(&layer, &model, request).await;
+        assert_eq!(
+            (reply.error().0, &*reply.error().1),
+            (401, "mcp_credential_required")
+        );
+        let message = reply.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        for part in [what, next, "in the header x-user"] {
+            assert!(message.contains(part), "{part}: {message}");
+        }
+        assert!(
+            sent.iter().all(|token| !message.contains(&token[..8])),
+            "{message}"
+        );
+    }
+    assert_eq!(rig.provider.server.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn the_header_is_for_no_model_and_what_a_proxy_vouches_for_goes_before_it() {
+    let rig = rig(Provider::exchanging).await;
+    let layer = layer(&rig).with_subject_header(HEADER);
+    let (ann, ben) = (signed(&claims("ann")), signed(&claims("ben")));
+    for vouched in [None, Some(&ben)] {
+        let model = Model::new([says("done")]);
+        let mut request = asked();
+        let bearer = format!("Bearer {ann}");
+        request
+            .headers_mut()
+            .insert(HEADER, bearer.parse().unwrap());
+        if let Some(token) = vouched {
+            let token = SubjectToken::from_jwt(token.as_str().into()).unwrap();
+            request.extensions_mut().insert(token);
+        }
+        assert_eq!(answer(&layer, &model, request).await.status, 200);
+        assert!(!format!("{:?}", model.asked()).contains(&ann));
+        let expected = vouched.unwrap_or(&ann);
+        assert_eq!(
+            rig.provider.asked().last().unwrap()["subject_token"],
+            *expected
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_operator_sends_the_same_header_over_rest_and_pages_say_that_they_cannot() {
+    let rig = rig(Provider::exchanging).await;
+    let registry = MemoryRegistry::new([rig.server.clone()]).unwrap();
+    let connections = rig.provider.connections(&rig.authorizations);
+    let connections = connections.observations(registry.clone()).build();
+    let layer = |is_named: bool| {
+        let layer = McpLayer::new(registry.clone()).with_connections(connections.clone());
+        match is_named {
+            true => layer.with_subject_header(HEADER),
+            false => layer,
+        }
+    };
+    let operator = |is_named| {
+        let layer = layer(is_named);
+        Operator::over(connections.clone(), registry.clone(), |admin| {
+            admin
+                .with_explainer(layer.explainer())
+                .with_tool_caller(layer.tool_caller())
+                .with_chat(Chat::new(layer.layer(Model::new([]))))
+        })
+    };
+    let side = operator(true);
+    let explain = asked().into_body().collect().await.unwrap().to_bytes();
+    let explain = String::from_utf8(explain.to_vec()).unwrap();
+    let call = r#"{"arguments": {"text": "hello"}}"#;
+    for (path, body) in [
+        ("/api/v1/explain", &*explain),
+        ("/api/v1/servers/tracker/tools/echo/call", call),
+    ] {
+        let refused = side.ask("POST", path, Some(body)).await;
+        assert_eq!(refused.status, 401, "{}", refused.text);
+        assert!(
+            refused.text.contains("in the header x-user"),
+            "{}",
+            refused.text
+        );
+        let mut request = request("POST", path, Some(body));
+        let token = signed(&claims("ann"));
+        request.headers_mut().insert(HEADER, token.parse().unwrap());
+        let answered = side.send(request).await;
+        assert_eq!(answered.status, 200, "{path}: {}", answered.text);
+    }
+    for (is_named, says) in [(true, "in the header x-user"), (false, "No header is set")] {
+        let pages = Pages::signed_in(operator(is_named)).await;
+        let page = pages.get("/servers/tracker").await;
+        assert!(page.html(200).contains(says), "{}", page.text);
+        let page = pages.get("/servers/tracker/try?tool=echo").await;
+        assert!(
+            page.html(200).contains("which this page cannot send"),
+            "{}",
+            page.text
+        );
+        assert_eq!(
+            page.text.contains("<code>x-user</code>"),
+            is_named,
+            "{}",
+            page.text
+        );
+        let fields = [("model", "m"), ("message", "hi"), ("server", "tracker")];
+        let page = pages.post("/chat", &fields).await;
+        assert!(
+            page.html(400).contains("which this page cannot send"),
+            "{}",
+            page.text
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_authorization_server_that_does_not_answer_is_waited_for_no_longer_than_a_while() {
+    for is_exchange in [true, false] {
+        let rig = rig(|provider| match is_exchange {
+            true => provider.exchanging(),
+            false => provider.machine(),
+        })
+        .await;
+        for path in [RESOURCE, RESOURCE_AT_ROOT, METADATA] {
+            rig.provider.server.answer(path, silence);
+        }
+        let began = tokio::time::Instant::now();
+        let tokens = as_caller(token(&claims("ann")));
+        let Inactive::Unreachable { message } = inactive(call(&rig, &tokens).await) else {
+            panic!();
+        };
+        assert!(message.contains("took over 20 s"), "{message}");
+        assert!(began.elapsed() < Duration::from_secs(21));
+    }
+}
+
+#[tokio::test]
+async fn new_tokens_are_as_many_as_connections_allow() {
+    let mut rig = rig(Provider::exchanging).await;
+    let authorizations = rig.provider.authorizations(rig.store.clone());
+    let mut limits = ServerLimits::default();
+    limits.peers = 16;
+    limits.new_tokens = 1;
+    let connections = rig.provider.connections(&authorizations);
+    rig.connections = connections.limits(limits).build();
+    rig.provider.fail(|| refusal(400, "invalid_grant"));
+    for (n, is_asked) in [(0, true), (1, true), (2, false)] {
+        let forged = as_caller(token(&claims(&format!("nobody-{n}"))));
+        let refused = inactive(call(&rig, &forged).await);
+        assert_eq!(
+            refused != Inactive::TooManyCredentials,
+            is_asked,
+            "{refused}"
+        );
+    }
 }

@@ -22,6 +22,8 @@ pub(super) struct Connection {
     /// The redirect URI that has to be registered there.
     pub(super) callback: String,
     pub(super) is_connected: bool,
+    /// How callers send the tokens that are exchanged, if that is known.
+    pub(super) subjects: Option<String>,
 }
 
 impl Connection {
@@ -30,6 +32,7 @@ impl Connection {
         Self {
             callback: outside.callback(&server.id).to_string(),
             is_connected: is_oauth && pages.statuses.is_authorized(server).await,
+            subjects: pages.calling.how_subjects_come(),
         }
     }
 }

@@ -57,6 +57,11 @@ impl Control {
         ["name", "url", "model", "project"].contains(&&*self.param)
     }
 
+    /// Returns `true` for a field that is needed where no person authorizes the gateway.
+    pub(super) fn is_needed_alone(&self) -> bool {
+        ["auth.client_id", "auth.subject_audience"].contains(&&*self.param)
+    }
+
     pub(super) fn example(&self) -> &'static str {
         match &*self.param {
             "url" => "https://mcp.example.com/mcp",

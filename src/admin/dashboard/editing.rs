@@ -84,6 +84,7 @@ struct DeclaredPage {
     projects: Vec<Shown>,
     grants: Vec<(String, Shown)>,
     connection: Connection,
+    done: Option<&'static str>,
 }
 
 /// The projects that are granted something of a server, each with its path.
@@ -101,25 +102,30 @@ pub(super) async fn edit(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let server = pages.store.get(&name).await?;
+    let query = query.unwrap_or_default();
+    let query = Form::parse(query.as_bytes())?;
     if server.draft {
         return Ok(pages.to(&format!("/servers/{name}/setup/server")));
     }
     if server.source == Source::File {
-        return declared(&pages, &server, &outside).await;
+        return declared(&pages, &server, &outside, done(&query)).await;
     }
     let entered = entered(&server);
-    let query = query.unwrap_or_default();
-    let query = Form::parse(query.as_bytes())?;
     let mut content = content(&pages, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
     content.is_new = query.text("done") == "created";
-    content.done = match query.text("done") {
+    content.done = done(&query);
+    page(StatusCode::OK, &content)
+}
+
+/// What was done a moment ago.
+fn done(query: &Form) -> Option<&'static str> {
+    match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
         "connected" => Some("The gateway has a token for this server."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
         _ => None,
-    };
-    page(StatusCode::OK, &content)
+    }
 }
 
 /// `POST /servers/{name}`
@@ -207,7 +213,12 @@ async fn content(
     })
 }
 
-async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> Answer {
+async fn declared(
+    pages: &ServerPages,
+    server: &Server,
+    outside: &Outside,
+    done: Option<&'static str>,
+) -> Answer {
     let content = DeclaredPage {
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
@@ -216,6 +227,7 @@ async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> An
         projects: named(&server.projects).unwrap_or_default(),
         connection: Connection::of(pages, server, outside).await,
         grants: grants(server),
+        done,
     };
     page(StatusCode::OK, &content)
 }

@@ -131,6 +131,9 @@ impl Fields {
     pub(super) fn sharing(&self) -> &'static str {
         match &*self.share_session {
             "exchange" => "one for each request",
+            // Never shared by two, whatever is chosen.
+            _ if self.auth == "token_passthrough" => "one for each token of callers",
+            _ if self.auth == "oauth2" && self.grant == "token_exchange" => "one for each user",
             "caller" => "one for each caller",
             "all" => "one for everybody",
             _ => "one for each project",
@@ -169,7 +172,6 @@ impl Fields {
     /// Returns `true` if any of the less common OAuth fields is filled in.
     pub(super) fn has_advanced(&self) -> bool {
         let advanced = [
-            self.value("auth.issuer"),
             self.value("auth.resource"),
             self.value("auth.key_id"),
             &*self.signing_algorithm,

@@ -7,14 +7,22 @@ use url::Url;
 
 use crate::{
     admin::fault::{Code, Fault},
-    authorization::Error,
+    authorization::{Error, own_advice},
     mcp,
     oauth::ErrorKind,
+    registry::{Auth, Server},
 };
 
-/// The fault of an authorization that cannot begin; `callback` is where the browser would have
-/// come back to, if one was needed.
-pub(super) fn begin_fault(error: Error, callback: Option<&Url>) -> Fault {
+/// An authorization that was to be had.
+pub(super) enum Begun<'a> {
+    /// In a browser, which would have come back to here.
+    InBrowser(&'a Url),
+    /// By the gateway itself, for this server.
+    Alone(&'a Server),
+}
+
+/// The fault of an authorization that cannot begin.
+pub(super) fn begin_fault(error: Error, begun: &Begun<'_>) -> Fault {
     let message = error.to_string();
     match error {
         Error::NotOAuth => Fault::of(Code::InvalidServer, "auth", "is not oauth2"),
@@ -25,8 +33,10 @@ pub(super) fn begin_fault(error: Error, callback: Option<&Url>) -> Fault {
             "is token_exchange: each caller's own token is exchanged, and there is nothing to connect",
         ),
         Error::NoClient => {
-            let callback = callback.map(|callback| format!(". Its redirect URI is {callback}"));
-            let message = message + &callback.unwrap_or_default();
+            let message = match begun {
+                Begun::InBrowser(callback) => format!("{message}. Its redirect URI is {callback}"),
+                Begun::Alone(_) => message,
+            };
             Fault::new(Code::AuthorizationFailed, message).at("auth.client_id")
         }
         Error::RedirectUri => {
@@ -45,9 +55,9 @@ pub(super) fn begin_fault(error: Error, callback: Option<&Url>) -> Fault {
             Fault::new(Code::ServerInactive, message + advice).at("url")
         }
         Error::OAuth(error) => {
-            let (param, advice) = match callback {
-                Some(callback) => advice(error.kind(), callback),
-                None => own_advice(error.kind()),
+            let (param, advice) = match begun {
+                Begun::InBrowser(callback) => advice(error.kind(), callback),
+                Begun::Alone(server) => alone(error.kind(), server),
             };
             let said = error.said().map(|said| format!(" ({said})"));
             let message = message + &said.unwrap_or_default();
@@ -71,38 +81,10 @@ pub(super) fn stored(error: Error) -> Fault {
 }
 
 /// The advice where the gateway authorizes itself.
-fn own_advice(kind: ErrorKind) -> (Option<&'static str>, String) {
-    let (param, advice) = match kind {
-        ErrorKind::Discovery | ErrorKind::Egress => (
-            Some("auth.token_url"),
-            "enter its token URL by hand, and allow its address in the gateway's egress rules if it \
-             is not public",
-        ),
-        ErrorKind::Issuer => (
-            Some("auth.issuer"),
-            "nothing was sent: check the URL and the issuer that were entered",
-        ),
-        ErrorKind::InvalidClient => (
-            Some("auth.client_id"),
-            "check the client id and its secret or key, and whether the provider wants another \
-             token_auth",
-        ),
-        ErrorKind::Refused | ErrorKind::Denied => (
-            Some("auth.client_id"),
-            "allow this client the grant client_credentials there",
-        ),
-        ErrorKind::InvalidScope => (
-            Some("auth.scopes"),
-            "check the scopes: the provider does not know one of them, or does not give it to this \
-             client",
-        ),
-        ErrorKind::InvalidTarget => (
-            Some("auth.resource"),
-            "set resource to what the provider calls this server, or to none if it takes no such \
-             parameter, and name in the scopes what the token is for",
-        ),
-        ErrorKind::Unreachable => (None, "try again in a moment"),
-        _ => (None, "check what was entered, and connect again"),
+fn alone(kind: ErrorKind, server: &Server) -> (Option<&'static str>, String) {
+    let (param, advice) = match &server.auth {
+        Auth::OAuth2(record) => own_advice(kind, record),
+        _ => (None, "check what was entered"),
     };
     (param, advice.to_owned())
 }

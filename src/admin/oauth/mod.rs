@@ -24,7 +24,10 @@ use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
-use self::{fault::begin_fault, return_page::ReturnPage};
+use self::{
+    fault::{Begun, begin_fault},
+    return_page::ReturnPage,
+};
 use super::{
     answer::{Answer, Named, json},
     audit::{Audit, Change},
@@ -137,7 +140,7 @@ impl Flows {
             prepared.map_err(|error| {
                 let said = error.said();
                 tracing::warn!(server = %server.name, %error, said, "an authorization did not begin");
-                begin_fault(error, Some(&callback))
+                begin_fault(error, &Begun::InBrowser(&callback))
             })
         };
         let change = Change::new("oauth.connect", &server.name);
@@ -157,7 +160,7 @@ impl Flows {
             connected.map_err(|error| {
                 let said = error.said();
                 tracing::warn!(server = %server.name, %error, said, "the gateway gets no token for the server");
-                begin_fault(error, None)
+                begin_fault(error, &Begun::Alone(server))
             })
         };
         let change = Change::new("oauth.connect", &server.name);

@@ -791,7 +791,8 @@ fn rest() -> Value {
             "type": "object",
             "description": "As a caller sends it, with any way to ask for servers; for an alias or a \
                 default `model` alone will do. A caller's headers are headers here, too: \
-                x-mcp-servers and x-mcp-tools, and x-mcp-auth-{server} for tokens of its own.",
+                x-mcp-servers and x-mcp-tools, x-mcp-auth-{server} for tokens of its own, \
+                and the one for the token of its user.",
             "properties": {
                 "model": {"description": "May be an alias, or have a default."},
                 "messages": {"description": "A list, where `mcp` is enabled."},

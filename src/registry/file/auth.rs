@@ -172,7 +172,7 @@ mod tests {
             ),
             (
                 "client_id = \"id\"\nprivate_key_env = \"KEY\"\nissuer = \"https://as.example\"",
-                "auth.private_key_env: is not a private key in PEM: it begins with -----BEGIN PRIVATE KEY----- (PKCS #8) (line 7)".to_owned(),
+                "auth.private_key_env: is not a private key in PEM: its first line is -----BEGIN PRIVATE KEY----- (PKCS #8), -----BEGIN RSA PRIVATE KEY----- (PKCS #1) or -----BEGIN EC PRIVATE KEY----- (SEC 1) (line 7)".to_owned(),
             ),
             (
                 "grant = \"client_credentials\"\nclient_id = \"id\"\nclient_secret_env = \"KEY\"",

@@ -48,8 +48,8 @@ const PREFIXES: [&str; 34] = [
     "eyJ",
 ];
 
-/// The schemes of credentials that stand in front of them.
-const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+/// The schemes of credentials that stand in front of them, as in headers and as in URLs.
+const SCHEMES: [&str; 4] = ["bearer ", "basic ", "bearer%20", "basic%20"];
 
 /// Names in front of `=` or `:`, as people write them.
 const WRITTEN: [&str; 18] = [
@@ -147,7 +147,7 @@ fn secret(
     let before = &text.as_bytes()[..start];
     let is_inside = before.last().is_some_and(u8::is_ascii_alphanumeric);
     let begins = !is_inside || ends_with_escape(before);
-    let is_scheme = form.ends_with(' ');
+    let is_scheme = form.ends_with(' ') || form.ends_with("%20");
     if !begins || !is_scheme && !PREFIXES.contains(&form) {
         return Found::Nothing;
     }
@@ -335,6 +335,7 @@ mod tests {
                 ("ghp_0123456789abcdef0123", "[redacted]"),
                 ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
                 ("Bearer 0123456789abcdef", "Bearer [redacted]"),
+                ("?h=Bearer%200123456789abcdef", "?h=Bearer%20[redacted]"),
             ] {
                 let expected = format!("{before}{masked}");
                 for text in [

@@ -207,7 +207,7 @@ impl Entry {
         let is_usable = |server: &&Arc<Server>| {
             let lacks_token = match server.auth {
                 Auth::TokenPassthrough(_) => tokens.of(&server.name).is_none(),
-                _ => server.auth.is_callers() && tokens.subject().is_none(),
+                _ => server.auth.is_callers() && matches!(tokens.subject(), Ok(None)),
             };
             server.enabled && !lacks_token
         };
