@@ -115,9 +115,8 @@ pub(in super::super) async fn save(
         }
         Err(fault) => Err(fault),
     };
-    let fault = match saved {
-        Ok(_) => return Ok(pages.to(&format!("/projects/{}?done={done}", encoded(&project)))),
-        Err(fault) => fault,
+    let Err(fault) = saved else {
+        return Ok(pages.to(&format!("/projects/{}?done={done}", encoded(&project))));
     };
     if fault.code() == Code::StaleVersion {
         // Once more: it is this version that the next try replaces.
