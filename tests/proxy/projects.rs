@@ -92,7 +92,11 @@ async fn the_check_names_what_is_granted_in_vain() {
     );
     let (code, out, err) = Proxy::run(&config, &["--check"]);
     assert_eq!((code, &*err), (0, ""), "{out}");
-    let told: Vec<_> = out.lines().filter(|line| line.contains("grant")).collect();
+    let told: Vec<_> = out
+        .lines()
+        .filter(|line| line.starts_with("s "))
+        .skip(8)
+        .collect();
     assert_eq!(told.len(), 2, "{out}");
     assert!(told[0].contains(" ecoh ") && told[0].contains("granted to web, but not selected"));
     assert!(told[1].contains("has a grant for wbe, a project without an API key"));
