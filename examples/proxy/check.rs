@@ -1,13 +1,17 @@
 //! `--check`: lists the tools that would be offered, without calling a model.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, future::ready, stream};
 use mcp_layer::{
-    CallerTokens, Connections, Inactive, Limits,
+    CallerTokens, Connections, Inactive, LeftOut, Limits, ServerTools,
     registry::{
-        BoxFuture, Error, Filter, ModelRules, Observation, ObservationStore, Server, ServerId,
-        Store,
+        BoxFuture, Error, Filter, ModelRules, Observation, ObservationStore, ProjectGrant, Server,
+        ServerId, Store,
     },
 };
 use tokio::time::timeout;
@@ -78,10 +82,10 @@ impl ObservationStore for Untouched {
 }
 
 /// Lists the tools of each server of the file and of the database, and what aliases and defaults
-/// would get of them.
+/// would get of them. `projects` are those of callers' keys, if there are keys.
 pub async fn check(
     registry: &dyn Store,
-    models: &ModelRules,
+    (models, projects): (&ModelRules, Option<&BTreeSet<String>>),
     connections: &Connections,
     limits: &Limits,
     searching: Searching,
@@ -112,6 +116,7 @@ pub async fn check(
         match listed {
             Ok(Ok(listed)) => {
                 has = Ok(listed.offered.len());
+                let in_vain = granted_in_vain(&server, &listed);
                 for tool in listed.offered {
                     let description = first_line(tool.description.as_deref().unwrap_or_default());
                     offered.push(tool.offered_name.clone());
@@ -121,6 +126,7 @@ pub async fn check(
                     let reason = format!("left out: {}", tool.reason());
                     rows.push(row(&server, "-".into(), tool.tool().into(), reason));
                 }
+                rows.extend(in_vain);
             }
             Ok(Err(Inactive::TokenMissing)) if is_in_vain => {
                 unusable += 1;
@@ -148,6 +154,12 @@ pub async fn check(
                 has = Err(reason.clone());
                 rows.push(row(&server, "-".into(), "-".into(), reason));
             }
+        }
+        let grants = server.grants.iter().map(ProjectGrant::project);
+        let unknown = grants.filter(|one| projects.is_some_and(|all| !all.contains(*one)));
+        for project in unknown {
+            let reason = format!("has a grant for {project}, a project without an API key");
+            rows.push(row(&server, "-".into(), "-".into(), reason));
         }
         let (name, tools) = (server.name.clone(), has);
         let of_server = Found {
@@ -188,6 +200,25 @@ pub async fn check(
         offered,
         all_well: unusable + faulty == 0,
     })
+}
+
+/// A row for each tool that a grant names and that nobody is offered.
+fn granted_in_vain(server: &Arc<Server>, listed: &ServerTools) -> Vec<[String; 4]> {
+    let offered = listed.offered.iter().map(|tool| &*tool.name);
+    let left_out = listed.left_out.iter().map(LeftOut::tool);
+    let known: HashSet<&str> = offered.chain(left_out).collect();
+    let named = server.grants.iter().flat_map(|grant| {
+        let tools = grant.tools().into_iter().flatten();
+        let tools = tools.chain(grant.tool_limits().keys());
+        let unknown = tools.filter(|tool| !known.contains(&***tool));
+        unknown.map(|tool| (tool, grant.project()))
+    });
+    let named: BTreeSet<_> = named.collect();
+    let rows = named.into_iter().map(|(tool, project)| {
+        let reason = format!("granted to {project}, but not selected, or not listed by the server");
+        row(server, "-".into(), tool.clone(), reason)
+    });
+    rows.collect()
 }
 
 fn row(server: &Arc<Server>, offered_name: String, tool: String, text: String) -> [String; 4] {

@@ -78,7 +78,7 @@ mod vision;
 mod watch;
 
 use std::{
-    env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    collections::BTreeSet, env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
     thread::available_parallelism,
 };
 
@@ -87,7 +87,7 @@ use mcp_layer::{
     admin::{Chat, Metrics, Throttle},
     guard::Guards,
     outbound::{EgressRules, Outbound},
-    registry::{ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
+    registry::{ApiKeyStore, ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
 };
 use mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
@@ -215,10 +215,11 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if config.check {
         let models = models.rules(storage::ORGANIZATION);
         let limits = config.limits.of_requests();
+        let projects = key_projects(&config, &*storage.api_keys);
         let (searching, subject) = (config.searching, config.subject.as_ref());
         let report = check::check(
             &registry,
-            &models,
+            (&models, projects.as_ref()),
             &connections,
             &limits,
             searching,
@@ -397,6 +398,15 @@ fn keys(config: &Config, storage: &Storage) -> Result<Keys, Invalid> {
     }
     let store = storage.api_keys.clone();
     Ok(Keys::new(config.api_keys.clone(), store, config.wants_keys))
+}
+
+/// The projects of callers' keys; `None` where there are none, or nobody can tell.
+fn key_projects(config: &Config, made: &dyn ApiKeyStore) -> Option<BTreeSet<String>> {
+    let made = made.api_keys().ok()?;
+    let declared = config.api_keys.iter().map(|key| &key.project);
+    let projects = declared.chain(made.iter().map(|key| &key.project));
+    let projects: BTreeSet<_> = projects.map(|project| project.name().to_owned()).collect();
+    Some(projects).filter(|projects| !projects.is_empty())
 }
 
 /// Announces the proxy's addresses.

@@ -140,11 +140,17 @@ impl Entered {
     }
 }
 
+/// Reads the limits of a key that were entered in a form.
+pub(super) fn limits_entered(tree: &Tree<'_>) -> Result<CallLimits, Fault> {
+    let read = limits(Node::new(tree, &Words::JSON));
+    read.map_err(|fault| recoded(fault.into()))
+}
+
 /// Reads the limits of a key.
 fn limits(at: Node<'_>) -> Result<CallLimits, members::Fault> {
     let members = at.table("must be an object")?;
     members.allow(CallLimit::ALL.map(CallLimit::as_str))?;
-    read_limits(&members)
+    read_limits(&members, "revoke the key")
 }
 
 /// A key, and whether a file declares it.

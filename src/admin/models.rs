@@ -84,7 +84,7 @@ impl Models {
 
     fn store(&self) -> Result<&dyn ModelStore, Fault> {
         self.store.as_deref().ok_or_else(|| {
-            let message = "nobody told this side where aliases and defaults are kept";
+            let message = "nobody told this side where aliases, defaults and budgets are kept";
             Fault::new(Code::NotFound, message)
         })
     }
@@ -242,7 +242,12 @@ fn about_budget(error: &Error) -> Fault {
         }
         _ => "cannot be kept",
     };
-    Fault::new(Code::InvalidRequest, format!("the budget {reason}"))
+    // Here its name is the project's.
+    let message = match reason.strip_prefix("name ") {
+        Some(rest) => format!("the name of the project {rest}"),
+        None => format!("the budget {reason}"),
+    };
+    Fault::new(Code::InvalidRequest, message)
 }
 
 fn stale() -> Fault {

@@ -88,7 +88,13 @@ impl From<Admin> for Parts {
             audit.clone(),
             admin.declared,
         );
-        let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
+        let models = Models::new(admin.models, admin.organization.clone(), audit.clone());
+        let projects = Projects::new(
+            store.clone(),
+            admin.projects,
+            admin.api_keys.clone(),
+            models.clone(),
+        );
         let api_keys = ApiKeys::new(
             admin.api_keys,
             admin.api_keys_refusal,
@@ -102,7 +108,6 @@ impl From<Admin> for Parts {
             clock.clone(),
             projects.clone(),
         );
-        let models = Models::new(admin.models, admin.organization.clone(), audit.clone());
         Self {
             project_records: ProjectRecords::new(
                 store.clone(),

@@ -1,7 +1,7 @@
 //! One project: its servers with what it is granted of them, its keys, its budget, and what it has used
 //! today.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, iter, sync::Arc};
 
 use axum::{
     body::Bytes,
@@ -18,6 +18,7 @@ use super::{
     fault::{Code, Fault},
     models::Models,
     organization::OrganizationStore,
+    projects::Projects,
     role::Role,
 };
 use crate::registry::{
@@ -37,6 +38,7 @@ pub(super) async fn read(
 /// `PUT /projects/{name}`
 pub(super) async fn replace(
     State(records): State<ProjectRecords>,
+    State(projects): State<Projects>,
     Path(name): Path<String>,
     body: Bytes,
 ) -> Answer {
@@ -44,6 +46,7 @@ pub(super) async fn replace(
     records
         .set_budget(&name, Some(entered(&tree, &name)?))
         .await?;
+    projects.note_named(&name);
     json(StatusCode::OK, &records.read(&name).await?.view())
 }
 
@@ -97,6 +100,8 @@ pub(super) struct Granted {
     pub(super) limits: Vec<Limit>,
     /// The limits of single tools.
     pub(super) tool_limits: Vec<(String, Vec<Limit>)>,
+    /// Tools that the grant names and the server did not list when it was last asked.
+    pub(super) unlisted: Vec<String>,
 }
 
 /// A limit, and what is used of it; `None` where nobody told this side where that is counted.
@@ -130,6 +135,7 @@ impl ProjectRecords {
         let mut servers: Vec<_> = usable.map(|server| Granted::of(server, whose)).collect();
         let budget = self.models.in_force().budget(name).cloned();
         let used = self.count(&mut servers, whose).await?;
+        self.look_for_tools(&mut servers).await?;
         let keys = match Acting::now().may(Role::Admin) && self.keys.are_kept() {
             true => Some(self.keys.list(Some(name)).await?),
             false => None,
@@ -164,6 +170,58 @@ impl ProjectRecords {
             limit.used = Some(used.amount);
         }
         Ok(of_models.map(|(tokens, cost)| [tokens, cost]))
+    }
+
+    /// Finds the tools that grants name and their servers do not list, as far as that is known: where
+    /// callers have tokens of their own, each may have a list of its own.
+    async fn look_for_tools(&self, servers: &mut [Granted]) -> Result<(), Fault> {
+        let naming = servers.iter_mut().filter(|granted| {
+            let is_naming = granted.grant.named_tools().next().is_some();
+            is_naming && !granted.server.auth.is_callers()
+        });
+        let mut naming: Vec<_> = naming.collect();
+        let ids: Vec<_> = naming.iter().map(|one| one.server.id.clone()).collect();
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let seen = self.store.observations(&ids).await?;
+        for (granted, seen) in naming.iter_mut().zip(seen) {
+            let Some(seen) = seen.filter(|seen| seen.listed_at.is_some()) else {
+                continue;
+            };
+            let named = granted.grant.named_tools();
+            let unlisted = named.filter(|tool| !seen.listed.contains_key(*tool));
+            granted.unlisted = unlisted.map(str::to_owned).collect();
+        }
+        Ok(())
+    }
+
+    /// What these projects may use of their models today, and have used of that; those without a
+    /// budget are left out.
+    pub(super) async fn budgets(
+        &self,
+        projects: &[&str],
+    ) -> Result<BTreeMap<String, (Budget, Option<[Used; 2]>)>, Fault> {
+        let rules = self.models.in_force();
+        let budgets = projects.iter().filter_map(|project| rules.budget(project));
+        let budgets: Vec<&Budget> = budgets.collect();
+        let organization = &**self.store.organization();
+        let ids = budgets.iter().flat_map(|budget| {
+            let whose = (organization, budget.project());
+            ["tokens", "cost"].map(|what| (UsageId::of_models(whose, what), QuotaOf::Day))
+        });
+        let used = match &self.usage {
+            Some(usage) if !budgets.is_empty() => usage.used(&Vec::from_iter(ids)).await?,
+            _ => Vec::new(),
+        };
+        let (used, _) = used.as_chunks::<2>();
+        let used = used.iter().copied().map(Some).chain(iter::repeat(None));
+        let budgets = budgets.into_iter().zip(used);
+        let named = budgets.map(|(budget, used)| {
+            let project = budget.project().to_owned();
+            (project, (budget.clone(), used))
+        });
+        Ok(named.collect())
     }
 
     /// Replaces the budget of a project, or removes it.
@@ -239,6 +297,7 @@ impl Granted {
         Self {
             limits: limits(None, grant.limits()),
             tool_limits: tools.collect(),
+            unlisted: Vec::new(),
             grant,
             server,
         }
@@ -267,6 +326,7 @@ impl Granted {
             },
             "limits": views(&self.limits),
             "tool_limits": tool_limits.collect::<Vec<_>>(),
+            "unlisted": self.unlisted,
         })
     }
 }

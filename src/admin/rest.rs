@@ -153,6 +153,7 @@ const KEYLESS: (u16, &str) = (
     "Nobody told this side where callers' API keys are kept.",
 );
 const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
+const BUDGETLESS: (u16, &str) = (404, "Nobody told this side where budgets are kept.");
 const BUDGETED: (u16, &str) = (409, "The budget is declared in a file, and changed there.");
 const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
 
@@ -312,7 +313,7 @@ pub(super) fn calls() -> Vec<Call> {
             Method::GET,
             "/api/v1/projects",
             get(projects::list),
-            "Lists the projects that are known from keys and servers",
+            "Lists the projects that are known from keys, servers, grants and budgets",
         )
         .gives(200, "KnownProjects"),
         call(
@@ -330,7 +331,7 @@ pub(super) fn calls() -> Vec<Call> {
         )
         .takes("NewBudget")
         .gives(200, "Project")
-        .fails(&[UNKEPT, BUDGETED]),
+        .fails(&[BUDGETLESS, BUDGETED]),
         call(
             Method::DELETE,
             PROJECT,
@@ -338,7 +339,7 @@ pub(super) fn calls() -> Vec<Call> {
             "Removes the budget of a project, and nothing else of it",
         )
         .fails(&[
-            (404, "The project has no budget, or nobody told this side where they are kept."),
+            (404, "The project has no budget, or nobody told this side where budgets are kept."),
             BUDGETED,
         ]),
         call(
@@ -452,6 +453,7 @@ pub(super) fn calls() -> Vec<Call> {
                 "It would be refused, since a token of the caller's own is missing.",
             ),
             (404, "It would be refused, since a server is not there."),
+            (429, "It would be refused, since the budget of the project is used up."),
         ]),
         call(
             Method::GET,

@@ -259,16 +259,25 @@ impl Connections {
         project: &Project,
         tokens: &CallerTokens,
     ) -> Result<(Arc<Offers>, Arc<Offered>), Inactive> {
-        if !server.enabled {
-            return Err(Inactive::Disabled);
-        }
-        let list = self.shared.lists.list(server, tokens).await?;
-        let offers = self.formed(server, &list.offers).await?;
+        let offers = self.listed(server, tokens).await?;
         let offered = offers.offered(server).granted(project.name());
         match offered.entries().is_empty() {
             true => Err(Inactive::NoTools),
             false => Ok((offers, offered)),
         }
+    }
+
+    /// All tools of `server`, whoever it offers them to.
+    pub(crate) async fn listed(
+        &self,
+        server: &Arc<Server>,
+        tokens: &CallerTokens,
+    ) -> Result<Arc<Offers>, Inactive> {
+        if !server.enabled {
+            return Err(Inactive::Disabled);
+        }
+        let list = self.shared.lists.list(server, tokens).await?;
+        self.formed(server, &list.offers).await
     }
 
     /// `offers` of `server` in the form of these connections.

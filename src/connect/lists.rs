@@ -212,6 +212,7 @@ impl Lists {
         let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
         offers.instructions = list.instructions.and_then(Instructions::new);
         log::left_out(server, &offers);
+        log::unlisted(server, &offers);
         if let Some(watch) = &self.watch {
             let pins = watch.listed(server, &offers).await;
             offers.pins = pins.map_err(|_| {

@@ -1,6 +1,8 @@
-//! The log lines of a listing: which tools are left out, withheld or cleaned.
+//! The log lines of a listing: which tools are left out, withheld, cleaned, or granted in vain.
 
-use crate::{offer::Offers, registry::Server};
+use std::collections::HashSet;
+
+use crate::{left_out::LeftOut, offer::Offers, registry::Server};
 
 /// Tools of a listing that are named in the log, each in a line; a server may list hundreds.
 const NAMED: usize = 8;
@@ -30,6 +32,31 @@ pub(super) fn withheld(server: &Server, offers: &Offers) {
         server,
         offers.withheld(server).count(),
         "more tools withheld",
+    );
+}
+
+/// Logs the tools that grants name and the server does not list; of callers' tokens each may have a list
+/// of its own.
+pub(super) fn unlisted(server: &Server, offers: &Offers) {
+    if server.grants.is_empty() || server.auth.is_callers() {
+        return;
+    }
+    let listed = offers.tools.iter().map(|tool| &*tool.tool);
+    let listed: HashSet<&str> = listed
+        .chain(offers.left_out.iter().map(LeftOut::tool))
+        .collect();
+    let named = server.grants.iter().flat_map(|grant| {
+        let named = grant.named_tools();
+        named.map(|tool| (grant.project(), tool))
+    });
+    let unlisted: Vec<_> = named.filter(|(_, tool)| !listed.contains(tool)).collect();
+    for (project, tool) in unlisted.iter().take(NAMED) {
+        tracing::warn!(server = %server.name, project, tool, "a grant names a tool that the server does not list");
+    }
+    rest(
+        server,
+        unlisted.len(),
+        "more tools that grants name and the server does not list",
     );
 }
 

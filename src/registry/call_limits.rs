@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use super::error::Error;
 
 /// The rule for the number of a limit.
-pub(crate) const LIMIT: &str = "must be a whole number from 1 to 4294967295: leave it out for no \
-                                limit; to forbid calls, grant no tools or disable the server";
+pub(crate) const LIMIT: &str =
+    "must be a whole number from 1 to 4294967295: leave it out for no limit";
 
 /// What a limit of calls counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -82,8 +82,8 @@ impl ProjectGrant {
     /// Limits the project's calls to one tool, besides those to all of them.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a tool that is not granted, for one more than 4,096, and if it has
-    /// limits already.
+    /// [`Error::Invalid`] for a tool that is not granted, for limits that limit nothing, for one tool
+    /// more than 4,096, and if it has limits already.
     pub fn add_tool_limits(
         mut self,
         tool: impl Into<String>,
@@ -92,6 +92,10 @@ impl ProjectGrant {
         let tool = tool.into();
         if !self.has(&tool) {
             return Err(not_granted(&tool));
+        }
+        if limits.is_empty() {
+            let reason = format!("{tool:?} has no limit: leave it out, or name one");
+            return Err(Error::invalid("tool_limits", reason));
         }
         if self.tool_limits.len() == TOOLS {
             let reason = format!("limit at most {TOOLS} tools");
@@ -123,6 +127,15 @@ impl ProjectGrant {
     /// The limits of calls to single tools.
     pub fn tool_limits(&self) -> &BTreeMap<String, CallLimits> {
         &self.tool_limits
+    }
+
+    /// The tools that it names, granted or limited, each once.
+    pub(crate) fn named_tools(&self) -> impl Iterator<Item = &str> {
+        let granted = self.tools.iter().flatten();
+        let limited = self.tool_limits.keys();
+        // Of tools that are named, only those that are granted have limits.
+        let limited = limited.filter(|_| self.tools.is_none());
+        granted.chain(limited).map(String::as_str)
     }
 
     /// Returns `true` if the tool of this name is granted.
@@ -198,15 +211,24 @@ fn not_granted(tool: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::CallLimit;
 
     #[test]
     fn limits_of_a_tool_that_is_not_granted_are_refused_whatever_came_first() {
         let grant = ProjectGrant::new("web").with_tools(["a"]).unwrap();
-        let limited = grant.clone().add_tool_limits("b", CallLimits::default());
+        let limits = CallLimits::default().with(CallLimit::PerDay, 1).unwrap();
+        let limited = grant.clone().add_tool_limits("b", limits);
         assert!(limited.unwrap_err().to_string().contains("\"b\""));
-        let limited = grant.add_tool_limits("a", CallLimits::default()).unwrap();
+        let limited = grant.add_tool_limits("a", limits).unwrap();
         assert!(limited.clone().with_tools(["a", "c"]).is_ok());
         assert!(limited.with_tools(["c"]).is_err());
+    }
+
+    #[test]
+    fn limits_that_limit_nothing_are_refused() {
+        let web = ProjectGrant::new("web");
+        let limited = web.add_tool_limits("a", CallLimits::default());
+        assert!(limited.unwrap_err().to_string().contains("no limit"));
     }
 
     #[test]

@@ -348,6 +348,7 @@ impl Batch<'_> {
             text: &text,
             result_bytes,
             truncated,
+            cost,
         });
         let result = CallResult {
             message: tool_message(call, &text),

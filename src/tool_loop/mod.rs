@@ -119,7 +119,7 @@ pub(crate) use self::{
 };
 #[cfg(feature = "admin")]
 pub(crate) use self::{
-    explain::{Explanation, explain},
+    explain::{Explanation, Unoffered, Unserved, Why, explain},
     single::{SingleCall, SingleResult, call as call_single},
 };
 use crate::{

@@ -31,8 +31,6 @@ pub(crate) struct Receipt {
     usage_by_round: Vec<Option<Map<String, Value>>>,
     /// The turns among these that an earlier request asked for, and recorded.
     earlier_turns: usize,
-    /// The same of its calls.
-    earlier_calls: usize,
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
@@ -181,7 +179,6 @@ impl Receipt {
             calls_omitted: 0,
             usage_by_round: Vec::new(),
             earlier_turns: 0,
-            earlier_calls: 0,
             priced: false,
             messages: Vec::new(),
             withheld: withheld.collect(),
@@ -244,7 +241,6 @@ impl Receipt {
         };
         (self.rounds, self.searches) = (figures.rounds, figures.searches);
         self.calls = figures.calls.into_owned();
-        self.earlier_calls = self.calls.len();
         self.calls_omitted = figures.calls_omitted;
         self.earlier_turns = figures.usage_by_round.len();
         self.usage_by_round = figures.usage_by_round.into_owned();
@@ -277,18 +273,13 @@ impl Receipt {
         !is_search || self.searches >= SEARCHES
     }
 
-    /// Takes the usage of all turns of this request, which the receipt then has no more.
-    pub(crate) fn take_total(&mut self) -> Usage {
+    /// Takes the usage of all turns of this request, which the receipt then has no more, and whether the
+    /// cost of each is known.
+    pub(crate) fn take_total(&mut self) -> (Usage, bool) {
         let turns = std::mem::take(&mut self.usage_by_round).into_iter();
         let turns: Vec<_> = turns.skip(self.earlier_turns).collect();
-        let tools = cost_of(&self.calls[self.earlier_calls..]);
-        self.earlier_calls = self.calls.len();
         let are_known = turns.iter().all(has_cost);
-        let mut sum = Usage::sum(turns.into_iter().flatten());
-        if let Some(tools) = tools {
-            sum.add_cost(tools, are_known);
-        }
-        sum
+        (Usage::sum(turns.into_iter().flatten()), are_known)
     }
 
     /// Counts a turn of the model.

@@ -182,9 +182,12 @@ fn check(rules: &ToolRules, servers: &[&Active], project: &Project) -> Result<()
     }
     for (name, param) in rules.approved_names() {
         let is_there = |(offers, offered): &&Active| {
-            let grants = &offered.server().grants;
+            let server = offered.server();
+            let is_its = |tool: &str| {
+                server.tools.policy(tool).is_some() && server.grants.has(project.name(), tool)
+            };
             let mut offers = offers.tools.iter();
-            offers.any(|offer| is_name(name, offer) && grants.has(project.name(), &offer.tool))
+            offers.any(|offer| is_name(name, offer) && is_its(&offer.tool))
         };
         if !servers.iter().any(is_there) {
             let fault = format!("names {:?}, which is no tool of the server", short(name));

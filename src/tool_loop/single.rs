@@ -18,7 +18,7 @@ use super::{
 use crate::{
     caller::Caller,
     catalog::{Catalog, Entry, Owner},
-    chat::{Arguments, ToolCall, Usage},
+    chat::{Arguments, ToolCall},
     name::{ServerName, short},
     project::Project,
     refusal::{Kind, Refusal},
@@ -161,12 +161,6 @@ async fn run(
     };
     let calls = [(&call, Owner::Ours(entry))];
     let results = waits.here(batch.run(&calls)).await;
-    let cost = results.iter().flatten().find_map(|result| result.cost);
-    if let Some(cost) = cost {
-        let mut usage = Usage::default();
-        usage.add_cost(cost, true);
-        record.used(usage);
-    }
     record.end(Ending::Called);
     let trace = record.id();
     // There is one for each call, as long as its caller waits.

@@ -15,6 +15,7 @@ use super::support::{
     gateway::{Gateway, auto},
     model::{calls, says},
     operators::{VIEWER, operators},
+    pages::lists,
 };
 
 const WEB: &str = "/api/v1/projects/web";
@@ -69,6 +70,7 @@ async fn a_project_is_shown_with_its_servers_keys_limits_and_what_it_has_used() 
                     "tool": "echo",
                     "limits": {"calls_per_minute": {"limit": 5, "used": 2}},
                 }],
+                "unlisted": [],
             }],
             "api_keys": [{"id": key.id.to_string(), "name": "ci"}],
         })
@@ -122,6 +124,15 @@ async fn a_budget_is_set_changed_and_removed_and_nothing_else_with_it() {
             "{wrong}"
         );
     }
+
+    let budget = json!({"tokens_per_day": 1});
+    let unnamed = operator.put("/api/v1/projects/%20", &budget).await;
+    assert!(
+        unnamed.text.contains("the name of the project "),
+        "{}",
+        unnamed.text
+    );
+    assert_eq!(unnamed.error(400).0, "invalid_request");
 
     // Aliases are replaced without a word about budgets.
     let read = operator.get("/api/v1/models").await;
@@ -197,4 +208,30 @@ async fn the_budget_of_a_file_counts_and_is_changed_there() {
         assert!(error.contains(reason), "{error}");
         assert!(error.contains("(line "), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_grant_of_a_tool_that_its_server_does_not_list_is_told_where_the_list_is_known() {
+    let registry = MemoryRegistry::default();
+    let operator = Operator::new(registry.clone());
+    let grants = json!([{"project": "web", "tools": ["serach", "read"]},
+        {"project": "batch", "tool_limits": [{"tool": "raed", "calls_per_day": 1}]}]);
+    let server = json!({"name": "s", "url": "https://mcp.example.com/mcp", "grants": grants});
+    operator.create(&server).await;
+    let unlisted = async |project: &str| {
+        let shown = operator.get(&format!("/api/v1/projects/{project}")).await;
+        shown["servers"][0]["unlisted"].clone()
+    };
+    assert_eq!(unlisted("web").await, json!([]));
+    lists(&registry, "s", &["search", "read"]).await;
+    assert_eq!(unlisted("web").await, json!(["serach"]));
+    assert_eq!(unlisted("batch").await, json!(["raed"]));
+    assert_eq!(unlisted("other").await, json!([]));
+    // Who is granted something, or has a budget, is known as well.
+    operator
+        .put("/api/v1/projects/nightly", &json!({"tokens_per_day": 9}))
+        .await
+        .error(404);
+    let known = operator.get("/api/v1/projects").await;
+    assert_eq!(known["projects"], json!(["batch", "web"]));
 }

@@ -12,6 +12,7 @@ use super::support::{
     gateway::{Gateway, Reply, auto},
     guards::{Does, Sentry},
     model::{Answer, calls, json_answer, said, says},
+    until,
 };
 
 pub fn web() -> Budget {
@@ -128,6 +129,36 @@ async fn an_exchange_that_failed_or_was_left_has_used_what_it_used() {
     }
     counted().await;
     assert_eq!(send(&gateway, &auto(json!({}))).await.status, 429);
+}
+
+/// The exchange has ended when the call does; a repeat goes on from its result.
+#[tokio::test]
+async fn a_call_that_runs_on_after_its_caller_hung_up_has_its_price_and_has_it_once() {
+    for (cost, is_repeated) in [(1.0, false), (1.5, true)] {
+        let slow = calls(&[("s__slow", json!({"ms": 50}))]);
+        let budget = web().with_cost_per_day(cost).unwrap();
+        let gateway = budgeted([slow, says("done"), says("more")], budget).await;
+        let gateway = gateway.layered(|layer| {
+            layer
+                .with_prices([Price::new("m", 0.0, 0.0)])
+                .with_tool_prices([ToolPrice::new("*", 1.0)])
+        });
+        let body = auto(json!({}));
+        tokio::select! {
+            _ = gateway.send_as("web", &body) => panic!("answered"),
+            () = until("the tool runs", || gateway.server.calls() == 1) => {}
+        }
+        let used_up = async || {
+            let other = auto(json!({"seed": 1}));
+            send(&gateway, &other).await.status == 429
+        };
+        match is_repeated {
+            true => assert_eq!(send(&gateway, &body).await.status, 200),
+            false => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+        }
+        assert_eq!(gateway.server.calls(), 1);
+        assert_eq!(used_up().await, !is_repeated);
+    }
 }
 
 /// Its stream goes through as it comes, and says at its end what it has used.

@@ -93,6 +93,28 @@ async fn a_tool_that_is_not_granted_is_as_unknown_as_one_that_nobody_has() {
 }
 
 #[tokio::test]
+async fn a_tool_that_is_not_selected_is_unknown_wherever_a_request_names_it() {
+    let gateway = Gateway::with_server([], |server| server.with_tools(["echo"]).unwrap()).await;
+    let entry = |members: Value| {
+        let mut entry = json!({"type": "mcp", "server_label": "s"});
+        let members = members.as_object().unwrap().clone();
+        entry.as_object_mut().unwrap().extend(members);
+        json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "tools": [entry]})
+    };
+    for list in ["always", "never"] {
+        let approved =
+            |tool: &str| entry(json!({"require_approval": {list: {"tool_names": [tool]}}}));
+        let unselected = gateway.send_as("web", &approved("s__add")).await;
+        let nobodys = gateway.send_as("web", &approved("s__zzz")).await;
+        assert_eq!(unselected.error().0, 400);
+        assert_eq!(
+            renamed(&unselected, "s__add", "s__zzz").as_bytes(),
+            nobodys.body
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_project_without_a_tool_is_told_so_and_others_are_served() {
     for tools in [&[][..], &["gone"]] {
         let gateway = granted([says("hi")], tools).await;

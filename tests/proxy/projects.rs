@@ -76,3 +76,28 @@ fn prices_that_are_none_and_limits_of_0_end_the_start() {
         assert!(told.contains(reason), "{told}");
     }
 }
+
+// The check is waited for, and meanwhile the server has to answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_check_names_what_is_granted_in_vain() {
+    let server = McpServer::start(Mode::Stateless).await;
+    let key = "a".repeat(64);
+    let config = format!(
+        "{LOCAL}upstream_key_env = \"\"\n\
+         [[api_keys]]\nproject = \"web\"\nkey_sha256 = \"{key}\"\n\
+         [[servers]]\nname = \"s\"\nurl = {:?}\n\
+         [[servers.grants]]\nproject = \"web\"\ntools = [\"echo\", \"ecoh\"]\n\
+         [[servers.grants]]\nproject = \"wbe\"\ntools = []\n",
+        server.url()
+    );
+    let (code, out, err) = Proxy::run(&config, &["--check"]);
+    assert_eq!((code, &*err), (0, ""), "{out}");
+    let told: Vec<_> = out
+        .lines()
+        .filter(|line| line.starts_with("s "))
+        .skip(8)
+        .collect();
+    assert_eq!(told.len(), 2, "{out}");
+    assert!(told[0].contains(" ecoh ") && told[0].contains("granted to web, but not selected"));
+    assert!(told[1].contains("has a grant for wbe, a project without an API key"));
+}

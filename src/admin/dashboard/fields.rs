@@ -357,24 +357,38 @@ pub(super) fn read_switches<'a>(form: &'a Form, entered: &mut Tree<'a>) {
 /// Reads the offered tools into `entered`.
 ///
 /// # Errors
-/// All tools are to be offered, and some need approval: that requires a selection.
+/// All tools are to be offered, and some are to be asked for first, always offered, or typed: that
+/// requires a selection, which is then what is entered.
 pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(), Fault> {
     let is_all = form.text("tools") == "all";
-    if is_all && form.all("policy").any(|policy| policy == "ask_first") {
-        let reason = "that are asked for first have to be selected: choose Selected tools, \
-                      or auto for each of them";
-        return Err(Fault::of(Code::InvalidServer, "tools", reason));
-    }
-    if is_all && form.has("always") {
-        let reason = "that are always offered have to be selected: choose Selected tools, \
-                      or clear Always offered of each of them";
-        return Err(Fault::of(Code::InvalidServer, "tools", reason));
-    }
-    let tools = match is_all {
+    let chosen = selection(form, form.all("tool"), entered.get("tools"));
+    let stored: BTreeSet<&str> = {
+        let stored = entered.get("tools").items().iter().filter_map(selected);
+        stored.map(|(tool, _)| tool).collect()
+    };
+    let reason = match is_all {
+        true if form.all("policy").any(|policy| policy == "ask_first") => Some(
+            "that are asked for first have to be selected: choose Selected tools, or auto for each \
+             of them",
+        ),
+        true if form.has("always") => Some(
+            "that are always offered have to be selected: choose Selected tools, or clear Always \
+             offered of each of them",
+        ),
+        true if typed(form).any(|tool| !stored.contains(tool)) => Some(
+            "that are named have to be selected: choose Selected tools, or take their names out",
+        ),
+        _ => None,
+    };
+    let tools = match is_all && reason.is_none() {
         true => "all".into(),
-        false => selection(form, form.all("tool"), entered.get("tools")),
+        // What was refused is shown as it was chosen.
+        false => chosen,
     };
     entered.set("tools", tools);
+    if let Some(reason) = reason {
+        return Err(Fault::of(Code::InvalidServer, "tools", reason));
+    }
     // A form without a box for them, since the server has none, says nothing of them.
     if form.has("has_instructions") {
         entered.set("instructions", form.has("instructions"));
@@ -385,6 +399,12 @@ pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(
 /// All tools of a form, with their policies; for a page, before anything is saved.
 pub(super) fn every_tool<'a>(form: &'a Form, stored: &Tree<'_>) -> Tree<'a> {
     selection(form, form.all("tool_name"), stored)
+}
+
+/// The tools that are typed.
+fn typed(form: &Form) -> impl Iterator<Item = &str> {
+    let typed = form.text("more_tools").lines().map(str::trim);
+    typed.filter(|tool| !tool.is_empty())
 }
 
 /// These tools and the typed ones, each as it is selected. A tool that is not listed at the moment has
@@ -402,9 +422,7 @@ fn selection<'a>(
         (tool, Chosen { policy, is_always })
     });
     let chosen: BTreeMap<&str, Chosen<'_>> = kept.chain(given).collect();
-    let typed = form.text("more_tools").lines().map(str::trim);
-    let typed = typed.filter(|tool| !tool.is_empty());
-    let tools: BTreeSet<&str> = tools.chain(typed).collect();
+    let tools: BTreeSet<&str> = tools.chain(typed(form)).collect();
     let tools = tools.into_iter().map(|tool| {
         let chosen = chosen.get(tool);
         let asks = chosen.is_some_and(|chosen| chosen.policy == "ask_first");
@@ -606,6 +624,9 @@ mod tests {
         assert_eq!(read(fields, &stored).unwrap(), json!(["a", asked("c")]));
         let asks = "tools=all&tool_name=a&policy=ask_first&tool=a";
         assert!(read(asks, &stored).is_err());
+        // Names that are typed are meant; those that are there already are given up.
+        assert!(read("tools=all&more_tools=e", &stored).is_err());
+        assert_eq!(read("tools=all&more_tools=c", &stored).unwrap(), "all");
 
         let always = "tools=only&tool_name=a&policy=auto&tool=a&always=a&tool_name=b\
                       &policy=ask_first&tool=b&always=b&always=c&more_tools=d";

@@ -14,6 +14,7 @@ use crate::{
         AuthKind, CallLimit, Server, ToolPolicy,
         members::{About, Kind, OAUTH2, PASSTHROUGH, SERVER, Word},
     },
+    tool_loop::Why,
 };
 
 /// RFC 3339, in UTC.
@@ -157,12 +158,18 @@ fn words() -> Value {
             "tool_limits": {"anyOf": [list_of("ToolLimits"), {"type": "null"}]},
         })),
         "ToolLimits": granted(&["tool"], json!({"tool": {"type": "string", "minLength": 1}})),
-        "Error": object(json!({"error": object(json!({
-            "message": text(),
-            "type": word(&["invalid_request_error", "server_error"]),
-            "param": or_null(text()),
-            "code": text(),
-        }))})),
+        "Error": entered(&["error"], json!({
+            "error": object(json!({
+                "message": text(),
+                "type": word(&["invalid_request_error", "server_error"]),
+                "param": or_null(text()),
+                "code": text(),
+            })),
+            "left_out": {
+                "type": "array", "items": reference("Unoffered"),
+                "description": "Where a request that is explained would be refused, the tools of its servers that its project is not granted; else absent.",
+            },
+        })),
     });
     let server = SERVER.iter().map(|member| member.kind);
     for kind in server.chain(OAUTH2.iter().map(|member| member.kind)) {
@@ -707,7 +714,6 @@ fn overview() -> Value {
 }
 
 fn rest() -> Value {
-    let tool = |members: Value| json!({"type": "array", "items": object(members)});
     json!({
         "Connect": object(json!({"authorization_url": {
             "type": ["string", "null"], "format": "uri",
@@ -757,6 +763,10 @@ fn rest() -> Value {
                 "tool_limits": {"type": "array", "items": object(json!({
                     "tool": text(), "limits": reference("UsedLimits"),
                 }))},
+                "unlisted": {
+                    "type": "array", "items": text(),
+                    "description": "Tools that the grant names and the server did not list when it was last asked; empty where that is not known.",
+                },
             }))},
             "api_keys": or_null(json!({
                 "type": "array", "items": object(json!({"id": text(), "name": text()})),
@@ -775,13 +785,7 @@ fn rest() -> Value {
                 },
             })),
         },
-        "NewBudget": entered(&[], json!({
-            "tokens_per_day": {
-                "type": ["integer", "null"], "minimum": 1,
-                "description": "Tokens of prompts and answers together, by UTC; null for no limit. One of the two is required.",
-            },
-            "cost_per_day": {"type": ["number", "null"], "exclusiveMinimum": 0},
-        })),
+        "NewBudget": new_budget(),
         "Keys": object(json!({"keys": {"type": "array", "items": object(json!({
             "id": text(),
             "records": {"type": "integer", "minimum": 0},
@@ -791,8 +795,8 @@ fn rest() -> Value {
             "type": "object",
             "description": "As a caller sends it, with any way to ask for servers; for an alias or a \
                 default `model` alone will do. A caller's headers are headers here, too: \
-                x-mcp-servers and x-mcp-tools, x-mcp-auth-{server} for tokens of its own, \
-                and the one for the token of its user.",
+                x-mcp-auth-{server} for tokens of its own and, where the gateway takes them, \
+                x-mcp-servers, x-mcp-tools, and the one for the token of its user.",
             "properties": {
                 "model": {"description": "May be an alias, or have a default."},
                 "messages": {"description": "A list, where `mcp` is enabled."},
@@ -814,6 +818,11 @@ fn rest() -> Value {
                 })),
             },
         },
+        "Unoffered": object(json!({
+            "server": reference("ServerName"), "tool": text(),
+            "reason": word(&Why::ALL.map(Why::as_str)),
+            "message": {"type": "string", "description": "The reason in words."},
+        })),
         "Explanation": entered(&["tools", "left_out"], json!({
             "tools": {"type": "array", "items": entered(&["offered_name", "server", "tool"], json!({
                 "offered_name": text(), "server": reference("ServerName"), "tool": text(),
@@ -822,11 +831,23 @@ fn rest() -> Value {
                     "description": "The model finds it by a search, and is not offered it before.",
                 },
             }))},
-            "left_out": tool(json!({
-                "server": reference("ServerName"), "tool": text(), "reason": text(),
-            })),
+            "left_out": {"type": "array", "items": reference("Unoffered")},
             "default": object(json!({"left_out": text()})),
         })),
         "Document": {"type": "object", "description": "This document."},
     })
+}
+
+/// A budget in a request: one of its limits at least is no `null`.
+fn new_budget() -> Value {
+    let tokens = json!({
+        "type": ["integer", "null"], "minimum": 1,
+        "description": "Tokens of prompts and answers together, by UTC; null for no limit.",
+    });
+    let cost = json!({"type": ["number", "null"], "exclusiveMinimum": 0});
+    let limited =
+        |name: &str| json!({"required": [name], "properties": {name: {"type": "number"}}});
+    let mut budget = entered(&[], json!({"tokens_per_day": tokens, "cost_per_day": cost}));
+    budget["anyOf"] = json!([limited("tokens_per_day"), limited("cost_per_day")]);
+    budget
 }

@@ -13,6 +13,8 @@ use crate::registry::{CallLimit, CallLimits, LIMIT, ProjectGrant, ProjectGrants}
 const GRANT: [&str; 3] = ["project", "tools", "tool_limits"];
 /// The member of the limits of a tool, beside them.
 const TOOL: &str = "tool";
+/// What forbids a project's calls.
+const INSTEAD: &str = "grant no tools or disable the server";
 
 impl Value for ProjectGrants {
     const KIND: Kind = Kind::Schema("Grants");
@@ -42,7 +44,7 @@ pub(crate) fn read_grant(at: &Node<'_>) -> Result<ProjectGrant, Fault> {
             .with_tools(names)
             .map_err(|error| tools.refused(error))?;
     }
-    grant = grant.with_limits(read_limits(&members)?);
+    grant = grant.with_limits(read_limits(&members, INSTEAD)?);
     let Some(tools) = members.get("tool_limits") else {
         return Ok(grant);
     };
@@ -50,7 +52,7 @@ pub(crate) fn read_grant(at: &Node<'_>) -> Result<ProjectGrant, Fault> {
         let members = at.table(format!("must be {}", at.words().table))?;
         members.allow([TOOL].into_iter().chain(limits()))?;
         let tool = members.require(TOOL)?;
-        let limited = grant.add_tool_limits(tool.text()?, read_limits(&members)?);
+        let limited = grant.add_tool_limits(tool.text()?, read_limits(&members, INSTEAD)?);
         grant = limited.map_err(|error| tool.refused(error))?;
     }
     Ok(grant)
@@ -61,15 +63,16 @@ fn limits() -> impl Iterator<Item = &'static str> {
     CallLimit::ALL.into_iter().map(CallLimit::as_str)
 }
 
-/// Reads those limits that a table has; the rest of it is for the caller to allow.
-pub(crate) fn read_limits(members: &Members<'_>) -> Result<CallLimits, Fault> {
+/// Reads those limits that a table has; the rest of it is for the caller to allow. Who enters 0 is told
+/// what to do `instead`.
+pub(crate) fn read_limits(members: &Members<'_>, instead: &str) -> Result<CallLimits, Fault> {
     let set = |limits: CallLimits, of: CallLimit| {
         let Some(at) = members.get(of.as_str()) else {
             return Ok(limits);
         };
         let calls = at.count().ok().and_then(|calls| calls.try_into().ok());
         let limits = calls.and_then(|calls| limits.with(of, calls).ok());
-        limits.ok_or_else(|| at.fault(LIMIT))
+        limits.ok_or_else(|| at.fault(format!("{LIMIT}; to forbid calls, {instead}")))
     };
     CallLimit::ALL
         .into_iter()
@@ -122,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_fault_has_its_place() {
-        let limit = |place: &str| format!("{place} {LIMIT}");
+        let limit = |place: &str| format!("{place} {LIMIT}; to forbid calls, {INSTEAD}");
         for (text, expected) in [
             (r"{}", " must be a list of grants".to_owned()),
             (r"[1]", "[0] must be an object".into()),
@@ -142,6 +145,10 @@ mod tests {
             (
                 r#"[{"project":"web","tools":["b"],"tool_limits":[{"tool":"a"}]}]"#,
                 "[0].tool_limits[0].tool \"a\" is not among the tools that are granted".into(),
+            ),
+            (
+                r#"[{"project":"web","tool_limits":[{"tool":"a"}]}]"#,
+                "[0].tool_limits[0].tool \"a\" has no limit: leave it out, or name one".into(),
             ),
             (
                 r#"[{"project":"web","calls":1}]"#,

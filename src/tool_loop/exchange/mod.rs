@@ -101,7 +101,8 @@ impl Exchange {
 
     /// Records how the exchange ended, and passes its result on.
     pub(super) fn end<T>(&mut self, ending: Ending, result: T) -> T {
-        self.record.used(self.receipt.take_total());
+        let (usage, is_cost_known) = self.receipt.take_total();
+        self.record.used(usage, is_cost_known);
         self.record.end(ending);
         result
     }
@@ -119,6 +120,7 @@ impl Stop {
 impl Drop for Exchange {
     /// A record that outlives the exchange still has its usage.
     fn drop(&mut self) {
-        self.record.used(self.receipt.take_total());
+        let (usage, is_cost_known) = self.receipt.take_total();
+        self.record.used(usage, is_cost_known);
     }
 }

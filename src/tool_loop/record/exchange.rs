@@ -78,6 +78,10 @@ pub(super) struct State {
     pub(super) calls: u64,
     turn: Option<TurnRecord>,
     usage: Usage,
+    /// A turn has a cost that nobody knows.
+    is_cost_unknown: bool,
+    /// The cost of the calls that have ended, also of those that nobody waited for.
+    paid: Option<f64>,
     /// What goes by in the turn that is under way, where the project has a budget.
     meter: Option<Meter>,
     /// What turns may have used whose service has not said it.
@@ -228,9 +232,11 @@ impl Record {
         let _ = self.0.spending.set((spending, gateway.clone()));
     }
 
-    /// Records what the turns until now have used, all together.
-    pub(crate) fn used(&self, usage: Usage) {
-        self.0.state().usage = usage;
+    /// Records what the turns until now have used, all together, and whether the cost of each is known.
+    pub(crate) fn used(&self, usage: Usage, is_cost_known: bool) {
+        let mut state = self.0.state();
+        state.usage = usage;
+        state.is_cost_unknown = !is_cost_known;
     }
 
     /// Records that a batch of calls begins; returns its number.
@@ -440,6 +446,10 @@ impl Inner {
                 "exchange"
             );
         });
+        if let Some(paid) = state.paid {
+            let is_rest_known = !state.is_cost_unknown;
+            state.usage.add_cost(paid, is_rest_known);
+        }
         if let Some((spending, _)) = self.spending.get() {
             spending.add([state.usage.as_members(), state.estimated.as_members()]);
         }
@@ -516,6 +526,12 @@ impl Inner {
     /// The present moment, as a step without duration.
     pub(super) fn now(&self) -> Timing {
         self.timing(Instant::now(), Duration::ZERO)
+    }
+
+    /// Counts what a call has cost.
+    pub(super) fn pay(&self, cost: f64) {
+        let mut state = self.state();
+        state.paid = Some(state.paid.unwrap_or_default() + cost);
     }
 
     /// Locks the state, for an assignment or two and never across an await.

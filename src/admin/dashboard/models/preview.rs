@@ -15,6 +15,7 @@ use crate::{
         ModelRules,
         members::{Node, Tree, Words, read_alias, read_default},
     },
+    tool_loop::Unoffered,
 };
 
 /// Tools that are shown: no request has more.
@@ -67,7 +68,10 @@ impl Preview {
             .explain(body, &whose, &mut HeaderMap::new(), None)
             .await;
         match explained {
-            Err(refusal) => preview.refusal = Some(Shown::of(&sentence(&refusal.to_string()))),
+            Err(unserved) => {
+                let refusal = unserved.refusal.to_string();
+                preview.refusal = Some(Shown::of(&sentence(&refusal)));
+            }
             Ok(explanation) => {
                 let reason = explanation.no_default.as_deref();
                 preview.refusal = reason.map(|reason| Shown::of(&sentence(reason)));
@@ -84,7 +88,7 @@ impl Preview {
                 });
                 preview.tools = tools.collect();
                 let left_out = explanation.left_out.iter().take(LEFT_OUT);
-                let left_out = left_out.map(|(server, tool)| {
+                let left_out = left_out.map(|Unoffered { server, tool, .. }| {
                     (
                         Shown::of(tool.tool()),
                         server.to_string(),

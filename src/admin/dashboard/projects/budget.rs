@@ -55,6 +55,7 @@ pub(in super::super) async fn save(
             let content = Show::of(&pages, &project).await?.typed(&form, errors);
             return page(status, &content);
         }
+        Ok(()) if done == "budget" => pages.projects.note_named(&project),
         Ok(()) => {}
     }
     Ok(pages.to(&format!("/projects/{}?done={done}", encoded(&project))))

@@ -1,6 +1,6 @@
 //! The form of what a project is granted of a server.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -9,22 +9,25 @@ use axum::{
 };
 use http::StatusCode;
 
-use super::pages::{ProjectPages, encoded};
+use super::{
+    pages::{ProjectPages, encoded},
+    show::label,
+};
 use crate::{
     admin::{
         answer::Answer,
         dashboard::{
             control::number,
-            errors::Errors,
+            errors::{Errors, field},
             form::Form,
             page::{Frame, page},
             text::{Shown, sentence},
         },
-        fault::{Code, Fault, Faults},
+        fault::{Code, Fault},
     },
     name::ServerName,
     registry::{
-        CallLimit, CallLimits, ProjectGrant, Server, Source,
+        self, CallLimit, CallLimits, ProjectGrant, ProjectGrants, Server, Source,
         members::{Node, Tree, Words, read_grant},
     },
 };
@@ -34,19 +37,39 @@ use crate::{
 struct Granting {
     frame: Frame,
     project_path: String,
+    project_name: String,
     project: Shown,
     server: String,
     display: Shown,
     version: u64,
     errors: Errors,
+    /// Where what somebody else saved meanwhile differs from what was typed: the label, theirs, and
+    /// that.
+    conflict: Option<Vec<(&'static str, Shown, Shown)>>,
     is_all: bool,
-    /// One tool in each line.
-    tools: String,
-    /// By the names of the limits.
-    limits: Vec<(&'static str, &'static str, String)>,
+    /// The tools to choose from: those that the server lists and that are selected, or granted.
+    tools: Vec<Tool>,
+    /// Granted tools that are not among these, one in each line.
+    more_tools: String,
+    limits: Vec<Limit>,
     /// One tool in each line, with its limits.
     tool_limits: String,
-    is_granted: bool,
+    is_limited: bool,
+}
+
+struct Tool {
+    name: String,
+    label: Shown,
+    is_on: bool,
+    is_selected: bool,
+}
+
+/// The field of a limit of all calls.
+struct Limit {
+    name: &'static str,
+    id: String,
+    label: &'static str,
+    calls: String,
 }
 
 type Place = Path<(String, String)>;
@@ -57,7 +80,10 @@ pub(in super::super) async fn ask(
     Path((project, name)): Place,
 ) -> Answer {
     let server = server(&pages, &project, &name).await?;
-    page(StatusCode::OK, &Granting::of(&pages, &server, &project))
+    page(
+        StatusCode::OK,
+        &Granting::of(&pages, &server, &project).await?,
+    )
 }
 
 /// `POST /projects/{project}/servers/{name}`
@@ -69,29 +95,57 @@ pub(in super::super) async fn save(
     let form = Form::parse(&form)?;
     let server = server(&pages, &project, &name).await?;
     let version = form.text("version").parse().unwrap_or_default();
-    let grants = match form.text("go") {
-        "remove" => Ok(server.grants.without(&project)),
-        _ => entered(&form, &project).and_then(|grant| {
-            let grants = server.grants.with(grant);
-            Ok(grants.map_err(Fault::from)?)
-        }),
-    };
-    let grants = match grants {
-        Ok(grants) => grants,
-        Err(faults) => {
-            let status = faults.as_first().status();
-            let errors = Errors::of(faults.map(in_words))?;
-            let content = Granting::of(&pages, &server, &project).typed(&form, errors);
-            return page(status, &content);
+    let stored = server.grants.of(&project);
+    let (grants, done) = match form.text("go") {
+        "remove" => (unlimited(&server.grants, &project), "limits"),
+        _ => {
+            let grant = entered(&form, &project, stored);
+            let grants = grant.and_then(|grant| Ok(granted(&server.grants, grant)?));
+            (grants, "grant")
         }
     };
-    let changed = Server {
-        grants,
-        version,
-        ..Server::clone(&server)
+    let saved = match grants {
+        Ok(grants) => {
+            let changed = Server {
+                grants,
+                version,
+                ..Server::clone(&server)
+            };
+            pages.records.replace(changed).await
+        }
+        Err(fault) => Err(fault),
     };
-    pages.records.replace(changed).await?;
-    Ok(pages.to(&format!("/projects/{}?done=grant", encoded(&project))))
+    let Err(fault) = saved else {
+        return Ok(pages.to(&format!("/projects/{}?done={done}", encoded(&project))));
+    };
+    if fault.code() == Code::StaleVersion {
+        // Once more: it is this version that the next try replaces.
+        let server = self::server(&pages, &project, &name).await?;
+        let content = Granting::of(&pages, &server, &project).await?;
+        return page(fault.status(), &content.conflicting(&form));
+    }
+    let status = fault.status();
+    let errors = Errors::of(in_words(fault, form.text("tool_limits")))?;
+    let content = Granting::of(&pages, &server, &project).await?;
+    page(status, &content.typed(&form, errors))
+}
+
+/// `grants` with this one, unless it takes nothing away.
+fn granted(grants: &ProjectGrants, grant: ProjectGrant) -> Result<ProjectGrants, registry::Error> {
+    match grant == ProjectGrant::new(grant.project()) {
+        true => Ok(grants.without(grant.project())),
+        false => grants.with(grant),
+    }
+}
+
+/// `grants` without the limits of `project`: its tools stay as they are granted.
+fn unlimited(grants: &ProjectGrants, project: &str) -> Result<ProjectGrants, Fault> {
+    let grant = ProjectGrant::new(project);
+    let grant = match grants.of(project).and_then(ProjectGrant::tools) {
+        Some(tools) => grant.with_tools(tools.iter().cloned())?,
+        None => grant,
+    };
+    Ok(granted(grants, grant)?)
 }
 
 /// The server of this name, which the project can use, and which is changed here.
@@ -111,19 +165,36 @@ async fn server(pages: &ProjectPages, project: &str, name: &str) -> Result<Arc<S
     }
 }
 
-/// Reads a grant.
-fn entered(form: &Form, project: &str) -> Result<ProjectGrant, Faults> {
+/// Reads a grant, where `stored` is there so far.
+fn entered(
+    form: &Form,
+    project: &str,
+    stored: Option<&ProjectGrant>,
+) -> Result<ProjectGrant, Fault> {
     let mut tree = with_limits(Tree::new().with("project", project), |limit| {
         number(form.trimmed(limit.as_str()))
     });
+    let before = stored.and_then(ProjectGrant::tools);
+    let is_new = |tool: &str| before.is_none_or(|before| !before.contains(tool));
     if form.text("scope") == "only" {
-        let tools = lines(form.text("tools"));
-        tree.set("tools", tools.collect::<Tree<'_>>());
+        tree.set("tools", named(form).collect::<Tree<'_>>());
+    } else if named(form).any(is_new) {
+        // Those that are there so far are what is given up; others were named just now.
+        let reason = "must not be named where all are chosen";
+        let words = "You named tools, but chose all that are selected. Save now to grant only \
+                     those that are named, or take the names out to grant all.";
+        let fault = Fault::of(Code::InvalidRequest, "tools", reason);
+        return Err(fault.with_page(Some(words.into())));
     }
-    let tools = lines(form.text("tool_limits")).map(tool_limits);
+    let tools = lines(form.text("tool_limits")).map(|(_, line)| tool_limits(line));
     tree.set("tool_limits", tools.collect::<Tree<'_>>());
-    let read = read_grant(&Node::new(&tree, &Words::JSON));
-    read.map_err(|fault| Fault::from(fault).into())
+    Ok(read_grant(&Node::new(&tree, &Words::JSON))?)
+}
+
+/// The tools that a form names: those that are ticked, and those that are typed.
+fn named(form: &Form) -> impl Iterator<Item = &str> {
+    let typed = lines(form.text("more_tools")).map(|(_, line)| line);
+    form.all("tool").chain(typed)
 }
 
 /// A table with those limits that `value` has.
@@ -134,9 +205,10 @@ fn with_limits<'t>(table: Tree<'t>, value: impl Fn(CallLimit) -> Tree<'t>) -> Tr
     })
 }
 
-/// The lines of a text that are not blank.
-fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty())
+/// The lines of a text that are not blank, with their numbers.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let lines = (1..).zip(text.lines().map(str::trim));
+    lines.filter(|(_, line)| !line.is_empty())
 }
 
 /// A tool with its limits, as `NAME calls_per_day=10 calls_at_once=1`.
@@ -160,47 +232,115 @@ fn tool_limits(line: &str) -> Tree<'_> {
 }
 
 impl Granting {
-    fn of(pages: &ProjectPages, server: &Server, project: &str) -> Self {
-        let grant = server.grants.of(project);
-        let is_granted = grant.is_some();
-        let grant = grant.cloned().unwrap_or_else(|| ProjectGrant::new(project));
-        let tools = grant.tools().into_iter().flatten();
-        let tools: Vec<&str> = tools.map(String::as_str).collect();
+    async fn of(pages: &ProjectPages, server: &Server, project: &str) -> Result<Self, Fault> {
+        let seen = pages.store.observed(server).await?.unwrap_or_default();
+        let grant = server.grants.of(project).cloned();
+        let grant = grant.unwrap_or_else(|| ProjectGrant::new(project));
+        let is_on = |tool: &str| grant.tools().is_some_and(|tools| tools.contains(tool));
+        let tools = seen.listed.keys().map(|tool| Tool {
+            name: tool.clone(),
+            label: Shown::of(tool),
+            is_on: is_on(tool),
+            is_selected: server.tools.policy(tool).is_some(),
+        });
+        let more = grant.tools().into_iter().flatten();
+        let more = more.filter(|tool| !seen.listed.contains_key(*tool));
+        let more: Vec<&str> = more.map(String::as_str).collect();
         let limits = grant.limits();
         let tool_limits = grant.tool_limits().iter();
         let tool_limits: Vec<_> = tool_limits
             .map(|(tool, limits)| written(tool, limits))
             .collect();
-        Self {
+        Ok(Self {
             frame: pages.frame(),
             project_path: encoded(project),
+            project_name: project.to_owned(),
             project: Shown::of(project),
             server: server.name.to_string(),
             display: Shown::of(server.display_name()),
             version: server.version,
             errors: Errors::default(),
+            conflict: None,
             is_all: grant.tools().is_none(),
-            tools: tools.join("\n"),
+            tools: tools
+                .filter(|tool| tool.is_selected || tool.is_on)
+                .collect(),
+            more_tools: more.join("\n"),
+            is_limited: !limits.is_empty() || !tool_limits.is_empty(),
             limits: Vec::from(CallLimit::ALL.map(|of| {
-                let calls = limits.get(of).map(|calls| calls.to_string());
-                (of.as_str(), label(of), calls.unwrap_or_default())
+                Limit {
+                    name: of.as_str(),
+                    id: field(of.as_str()),
+                    label: label(of),
+                    calls: limits
+                        .get(of)
+                        .map_or_else(String::new, |calls| calls.to_string()),
+                }
             })),
             tool_limits: tool_limits.join("\n"),
-            is_granted,
-        }
+        })
     }
 
+    /// The same with what was typed, and what is wrong with it.
     fn typed(mut self, form: &Form, errors: Errors) -> Self {
+        // Where tools are named although all are chosen, they are what the next try grants.
+        self.is_all = form.text("scope") != "only" && errors.at("tools").is_none();
         self.errors = errors;
-        self.is_all = form.text("scope") != "only";
-        self.tools = form.text("tools").to_owned();
+        let ticked: BTreeSet<&str> = form.all("tool").collect();
+        for tool in &mut self.tools {
+            tool.is_on = ticked.contains(&*tool.name);
+        }
+        let is_shown = |name: &str| self.tools.iter().any(|tool| tool.name == name);
+        // What is not listed any more goes to those that are typed.
+        let typed = form.text("more_tools");
+        let gone = ticked.into_iter().filter(|name| !is_shown(name));
+        let more: Vec<&str> = typed.lines().chain(gone).collect();
+        self.more_tools = more.join("\n");
         self.tool_limits = form.text("tool_limits").to_owned();
-        for (name, _, calls) in &mut self.limits {
-            *calls = form.text(name).to_owned();
+        for limit in &mut self.limits {
+            limit.calls = form.text(limit.name).to_owned();
         }
         self
     }
+
+    /// What was typed, on top of what somebody else saved meanwhile.
+    fn conflicting(self, form: &Form) -> Self {
+        let theirs = self.told();
+        let mut content = self.typed(form, Errors::default());
+        let both = theirs.into_iter().zip(content.told());
+        let differ = both.filter(|((_, theirs), (_, mine))| theirs != mine);
+        let differences = differ.map(|((label, theirs), (_, mine))| {
+            (label, Shown::short(&theirs, 200), Shown::short(&mine, 200))
+        });
+        content.conflict = Some(differences.collect());
+        content
+    }
+
+    /// What the form says, by labels.
+    fn told(&self) -> Vec<(&'static str, String)> {
+        let ticked = self.tools.iter().filter(|tool| tool.is_on);
+        let typed = lines(&self.more_tools).map(|(_, line)| line);
+        let tools = ticked.map(|tool| &*tool.name).chain(typed);
+        let tools: BTreeSet<&str> = tools.collect();
+        let tools = match self.is_all {
+            true => "all that are selected".to_owned(),
+            false => Vec::from_iter(tools).join(", "),
+        };
+        let limits = self.limits.iter();
+        let limits = limits.map(|limit| (limit.label, limit.calls.trim().to_owned()));
+        let of_tools = lines(&self.tool_limits).map(|(_, line)| line);
+        let of_tools = Vec::from_iter(of_tools).join("; ");
+        let rest = [(OF_TOOLS, of_tools)];
+        [("Tools", tools)]
+            .into_iter()
+            .chain(limits)
+            .chain(rest)
+            .collect()
+    }
 }
+
+/// The label of the limits of single tools.
+const OF_TOOLS: &str = "Calls of single tools";
 
 /// A tool with its limits in a line.
 fn written(tool: &str, limits: &CallLimits) -> String {
@@ -209,31 +349,44 @@ fn written(tool: &str, limits: &CallLimits) -> String {
     })
 }
 
-fn label(limit: CallLimit) -> &'static str {
-    match limit {
-        CallLimit::PerMinute => "Calls a minute",
-        CallLimit::PerDay => "Calls a day",
-        CallLimit::AtOnce => "Calls at once",
-    }
-}
-
-/// A fault at the field that it is about.
-fn in_words(fault: Fault) -> Fault {
+/// A fault at the field that it is about, in the words of the form; `of_tools` is what was typed of
+/// single tools.
+fn in_words(fault: Fault, of_tools: &str) -> Fault {
     let param = fault.param().unwrap_or_default();
+    let reason = fault.message().strip_prefix(param);
+    let reason = reason.unwrap_or(fault.message());
+    let reason = reason.trim_start_matches([':', ' ']);
     let limit = CallLimit::ALL
         .into_iter()
         .find(|limit| limit.as_str() == param);
-    let (field, words) = match limit {
-        Some(limit) => (
-            limit.as_str(),
-            fault.message().replacen(limit.as_str(), label(limit), 1),
-        ),
-        None if param.starts_with("tool_limits") => ("tool_limits", fault.message().to_owned()),
-        None if param.starts_with("tools") => ("tools", fault.message().to_owned()),
-        None => return fault,
+    let (field, words) = match (limit, param.split('[').next()) {
+        _ if fault.page().is_some() => return fault,
+        (Some(limit), _) => (limit.as_str(), format!("{} {reason}", label(limit))),
+        (None, Some("tool_limits")) => ("tool_limits", in_line(param, reason, of_tools)),
+        (None, Some("tools")) => ("tools", format!("Tools: {reason}")),
+        _ => return fault,
     };
     let words = sentence(&words);
     fault.with_page(Some(words.into())).at(field)
+}
+
+/// What is wrong with a line of the limits of single tools: `tool_limits[0].calls_per_day` is its
+/// place.
+fn in_line(place: &str, reason: &str, of_tools: &str) -> String {
+    let item = place.split(['[', ']']).nth(1);
+    let item = item.and_then(|item| item.parse().ok());
+    let line = item.and_then(|item| lines(of_tools).nth(item));
+    let line = line.map_or_else(
+        || OF_TOOLS.to_owned(),
+        |(number, _)| format!("{OF_TOOLS}, line {number}"),
+    );
+    match place.rsplit_once("].") {
+        Some((_, member)) if member != "tool" => {
+            let reason = reason.replacen("known are tool, ", "known are ", 1);
+            format!("{line}: {member} {reason}")
+        }
+        _ => format!("{line}: {reason}"),
+    }
 }
 
 #[cfg(test)]
@@ -244,7 +397,6 @@ mod tests {
     fn limits_of_tools_are_read_as_they_are_written() {
         for line in [
             "a calls_per_day=10",
-            "a",
             "a tool=with odd name calls_per_minute=1 calls_at_once=2",
             "calls_per_day calls_per_day=3",
         ] {

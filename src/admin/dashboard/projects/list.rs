@@ -4,7 +4,10 @@ use askama::Template;
 use axum::extract::State;
 use http::StatusCode;
 
-use super::pages::{ProjectPages, encoded};
+use super::{
+    pages::{ProjectPages, encoded},
+    show::Use,
+};
 use crate::admin::{
     answer::Answer,
     dashboard::{
@@ -28,14 +31,27 @@ struct List {
 struct Row {
     path: String,
     name: Shown,
+    /// Where keys decide whose a request is, and none is of this project.
+    is_keyless: bool,
+    /// What is used today of tokens, and of cost, where it has a budget.
+    used: Option<[Use; 2]>,
 }
 
 /// `GET /projects`
 pub(in super::super) async fn list(State(pages): State<ProjectPages>) -> Answer {
     let projects = pages.projects.choices().await?;
-    let rows = projects.iter().take(ROWS).map(|project| Row {
+    let shown: Vec<&str> = projects.iter().take(ROWS).map(String::as_str).collect();
+    let budgets = pages.project_records.budgets(&shown).await?;
+    let callers = pages.projects.callers()?;
+    let rows = shown.into_iter().map(|project| Row {
         path: encoded(project),
         name: Shown::short(project, 100),
+        is_keyless: callers
+            .as_ref()
+            .is_some_and(|callers| !callers.contains(project)),
+        used: budgets
+            .get(project)
+            .map(|(budget, used)| Use::of(Some(budget), *used)),
     });
     let content = List {
         frame: pages.frame(),

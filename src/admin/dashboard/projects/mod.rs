@@ -11,5 +11,5 @@ pub(super) use self::{
     granting::{ask as ask_to_grant, save as save_grant},
     list::list,
     pages::encoded,
-    show::show,
+    show::{each, label, show},
 };

@@ -17,7 +17,7 @@ use crate::{
         fault::Fault,
         project::{Granted, Limit, ProjectRecord},
     },
-    registry::{CallLimit, Source, budget_cost},
+    registry::{Budget, CallLimit, Source, budget_cost, usage::Used},
 };
 
 /// Tools of a grant that are named.
@@ -28,6 +28,7 @@ const NAMED: usize = 20;
 pub(super) struct Show {
     frame: Frame,
     path: String,
+    project: String,
     name: Shown,
     done: Option<&'static str>,
     errors: Errors,
@@ -36,9 +37,18 @@ pub(super) struct Show {
     tokens: String,
     cost: String,
     /// What is used today of tokens and of cost.
-    used: Option<(String, String)>,
+    used: Option<[Use; 2]>,
     servers: Vec<Row>,
-    keys: Option<Vec<Shown>>,
+    /// With their limits.
+    keys: Option<Vec<(Shown, Vec<String>)>>,
+}
+
+/// What is used today of one part of a budget.
+pub(super) struct Use {
+    used: Option<String>,
+    limit: Option<String>,
+    /// Requests are refused for it.
+    pub(super) is_used_up: bool,
 }
 
 struct Row {
@@ -51,6 +61,9 @@ struct Row {
     more_tools: usize,
     limits: Vec<String>,
     tool_limits: Vec<(Shown, Vec<String>)>,
+    /// Tools of the grant that the server does not list, and the number of those that are not named.
+    unlisted: Vec<Shown>,
+    more_unlisted: usize,
 }
 
 /// `GET /projects/{project}`
@@ -65,6 +78,7 @@ pub(in super::super) async fn show(
         "budget" => Some("Saved. Requests that come now are held to it."),
         "unlimited" => Some("Removed. The project may use as much as it likes."),
         "grant" => Some("Saved. Calls that are made now are held to it."),
+        "limits" => Some("The limits of calls are removed. Which tools are granted is as it was."),
         _ => None,
     };
     page(StatusCode::OK, &content)
@@ -84,22 +98,24 @@ impl Show {
         let text = |limit: Option<String>| limit.unwrap_or_default();
         let budget = budget.as_ref();
         let keys = keys.map(|keys| {
-            let names = keys.iter().map(|listed| Shown::of(&listed.key.name));
-            names.collect()
+            let keys = keys.iter().map(|listed| {
+                let limits = listed.key.limits.iter();
+                let limits = limits.map(|(of, calls)| format!("{calls} {}", each(of)));
+                (Shown::of(&listed.key.name), limits.collect())
+            });
+            keys.collect()
         });
         Ok(Self {
             frame: pages.frame(),
             path: encoded(project),
+            project: project.to_owned(),
             name: Shown::of(project),
             done: None,
             errors: Errors::default(),
             is_declared,
             tokens: text(budget.and_then(|budget| Some(budget.tokens_per_day()?.to_string()))),
             cost: text(budget.and_then(|budget| Some(budget.cost_per_day()?.to_string()))),
-            used: used.map(|[tokens, cost]| {
-                let cost = budget_cost(cost.amount);
-                (tokens.amount.to_string(), cost.to_string())
-            }),
+            used: used.map(|used| Use::of(budget, Some(used))),
             servers: servers.iter().map(Row::of).collect(),
             keys,
         })
@@ -133,6 +149,49 @@ impl Row {
             more_tools: tools.map_or(0, |tools| tools.len().saturating_sub(NAMED)),
             limits: told(&granted.limits),
             tool_limits: tool_limits.collect(),
+            unlisted: granted
+                .unlisted
+                .iter()
+                .take(NAMED)
+                .map(|tool| Shown::short(tool, 60))
+                .collect(),
+            more_unlisted: granted.unlisted.len().saturating_sub(NAMED),
+        }
+    }
+}
+
+impl Use {
+    /// What is used of tokens, and of cost.
+    pub(super) fn of(budget: Option<&Budget>, used: Option<[Used; 2]>) -> [Self; 2] {
+        let limits = [
+            budget.and_then(Budget::tokens_per_day),
+            budget.and_then(Budget::cost_nanos),
+        ];
+        let [tokens, cost] = [0, 1].map(|at| {
+            let used = used.map(|used| used[at].amount);
+            (used, limits[at])
+        });
+        let in_units = |nanos: u64| budget_cost(nanos).to_string();
+        [
+            Self::told_by(tokens, |tokens| tokens.to_string()),
+            Self::told_by(cost, in_units),
+        ]
+    }
+
+    fn told_by((used, limit): (Option<u64>, Option<u64>), written: impl Fn(u64) -> String) -> Self {
+        Self {
+            is_used_up: used.zip(limit).is_some_and(|(used, limit)| used >= limit),
+            used: used.map(&written),
+            limit: limit.map(written),
+        }
+    }
+
+    /// Such as `5 of 1000`.
+    pub(super) fn told(&self) -> String {
+        let used = self.used.as_deref().unwrap_or("not known");
+        match &self.limit {
+            Some(limit) => format!("{used} of {limit}"),
+            None => used.to_owned(),
         }
     }
 }
@@ -140,15 +199,29 @@ impl Row {
 /// Limits in words, with what is used of each.
 fn told(limits: &[Limit]) -> Vec<String> {
     let limits = limits.iter().map(|limit| {
-        let of = match limit.of {
-            CallLimit::PerMinute => "a minute",
-            CallLimit::PerDay => "a day",
-            CallLimit::AtOnce => "at once",
-        };
+        let of = each(limit.of);
         match limit.used {
             Some(used) => format!("{used} of {} {of}", limit.calls),
             None => format!("{} {of}", limit.calls),
         }
     });
     limits.collect()
+}
+
+/// What a limit is of, behind its number.
+pub(in super::super) fn each(limit: CallLimit) -> &'static str {
+    match limit {
+        CallLimit::PerMinute => "a minute",
+        CallLimit::PerDay => "a day",
+        CallLimit::AtOnce => "at once",
+    }
+}
+
+/// The label of the field of a limit.
+pub(in super::super) fn label(limit: CallLimit) -> &'static str {
+    match limit {
+        CallLimit::PerMinute => "Calls a minute",
+        CallLimit::PerDay => "Calls a day",
+        CallLimit::AtOnce => "Calls at once",
+    }
 }
