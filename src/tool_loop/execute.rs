@@ -37,6 +37,7 @@ use crate::{
 const CANCELLED: &str = "Error: cancelled: the caller hung up while this call ran, as others did whose calls still run; it may have been carried out, so look before calling again";
 
 const UNAPPROVED: &str = "not run: this call needs an approval, which nobody has given";
+#[cfg(feature = "admin")]
 const UNREAD: &str = "not run: a guard wants this call approved; read the tool's definition in GET .../servers/{name}/tools, and send its fingerprint as \"fingerprint\" with the call";
 
 /// A batch: the terms on which its calls are run.
@@ -81,6 +82,7 @@ pub(crate) enum Approval {
     Given,
     Needed,
     /// Needed by an operator's call, which gives it by the fingerprint of the definition that was read.
+    #[cfg(feature = "admin")]
     NeedsFingerprint,
     /// Nothing runs any more: a repeat of the request goes on in its place.
     Withdrawn,
@@ -276,6 +278,7 @@ impl Batch<'_> {
                 let unapproved = match self.approval {
                     Approval::Given | Approval::Withdrawn => None,
                     Approval::Needed => Some(UNAPPROVED),
+                    #[cfg(feature = "admin")]
                     Approval::NeedsFingerprint => Some(UNREAD),
                 };
                 match unapproved.filter(|_| cleared.asks) {

@@ -31,15 +31,7 @@ const STEP: usize = SHORTEST - GRAM + 1;
 const DISTINCT: usize = 5;
 
 /// What keys of a service begin with: it is no secret.
-const PREFIXES: [&str; 7] = [
-    "sk-proj-",
-    "sk_live_",
-    "ghp_",
-    "github_pat_",
-    "xoxb-",
-    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
-    "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.",
-];
+const PREFIXES: [&str; 5] = ["sk-proj-", "sk_live_", "ghp_", "github_pat_", "xoxb-"];
 
 pub struct Secret {
     pub kind: String,
@@ -72,10 +64,18 @@ impl Scanner {
     pub fn new(secrets: &[Secret]) -> Self {
         let known = |secret: &Secret| {
             let value = secret.value.as_slice();
-            let prefix = PREFIXES
-                .iter()
-                .find(|prefix| value.starts_with(prefix.as_bytes()));
-            let own = &value[prefix.map_or(0, |prefix| prefix.len())..];
+            let own = match value.starts_with(b"eyJ") {
+                // The header of a JWT says how it is signed, and others have the same.
+                true => value
+                    .splitn(2, |byte| *byte == b'.')
+                    .last()
+                    .unwrap_or(value),
+                false => {
+                    let mut prefixes = PREFIXES.iter().map(|prefix| prefix.as_bytes());
+                    let own = prefixes.find_map(|prefix| value.strip_prefix(prefix));
+                    own.unwrap_or(value)
+                }
+            };
             (secret.kind.clone(), own.to_ascii_lowercase())
         };
         let mut scanner = Self {
