@@ -13,7 +13,7 @@ def free_port():
 
 
 def post(port, body):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=900)
     connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
     return connection.getresponse()
 
