@@ -64,18 +64,9 @@ impl Scanner {
     pub fn new(secrets: &[Secret]) -> Self {
         let known = |secret: &Secret| {
             let value = secret.value.as_slice();
-            let own = match value.starts_with(b"eyJ") {
-                // The header of a JWT says how it is signed, and others have the same.
-                true => value
-                    .splitn(2, |byte| *byte == b'.')
-                    .last()
-                    .unwrap_or(value),
-                false => {
-                    let mut prefixes = PREFIXES.iter().map(|prefix| prefix.as_bytes());
-                    let own = prefixes.find_map(|prefix| value.strip_prefix(prefix));
-                    own.unwrap_or(value)
-                }
-            };
+            let mut prefixes = PREFIXES.iter().map(|prefix| prefix.as_bytes());
+            let own = prefixes.find_map(|prefix| value.strip_prefix(prefix));
+            let own = own.unwrap_or(value);
             (secret.kind.clone(), own.to_ascii_lowercase())
         };
         let mut scanner = Self {
@@ -178,13 +169,25 @@ pub fn read_secrets(folder: &Path) -> Vec<Secret> {
             let (kind, hex) = line.split_once('\t').unwrap();
             let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
             let value: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
-            secrets.insert((value, kind.to_owned()));
+            secrets.insert((opens(&value).to_vec(), kind.to_owned()));
         }
     }
     let secrets = secrets.into_iter();
     secrets
         .map(|(value, kind)| Secret { kind, value })
         .collect()
+}
+
+/// The part of a credential that opens something: of a JWT its signature. Others have the same header and the
+/// same names of claims.
+fn opens(value: &[u8]) -> &[u8] {
+    let parts: Vec<_> = value.split(|byte| *byte == b'.').collect();
+    match parts[..] {
+        [header, _, signature] if header.starts_with(b"e") && signature.len() >= SHORTEST => {
+            signature
+        }
+        _ => value,
+    }
 }
 
 /// Pieces of a log, each with a secret of one kind planted in one form, and which those are.
