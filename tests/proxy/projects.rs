@@ -55,7 +55,7 @@ fn prices_that_are_none_and_limits_of_0_end_the_start() {
     for (lines, reason) in [
         (
             "[[prices]]\nmodel = \"m\"\ninput = 1.0\n",
-            "neither a model with input and output",
+            "number 1 has a model, and needs output",
         ),
         (
             "[[prices]]\ntool = \"a__*\"\ninput = 1.0\n",
