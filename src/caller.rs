@@ -121,10 +121,11 @@ impl Caller {
     }
 }
 
-/// The token that says who the caller is, or why there is none although one was sent.
+/// The token that says who the caller is, or why there is none although one was sent: what was refused
+/// stays refused.
 fn sent(parts: &request::Parts) -> Option<Sent> {
-    let invalid = || parts.extensions.get().copied().map(Err);
-    parts.extensions.get().cloned().map(Ok).or_else(invalid)
+    let token = || parts.extensions.get().cloned().map(Ok);
+    parts.extensions.get().copied().map(Err).or_else(token)
 }
 
 #[cfg(feature = "admin")]
@@ -252,10 +253,12 @@ impl CallerTokens {
     }
 
     /// Takes that token off the header in which callers send it, if it is there, as a layer with a
-    /// [subject header](crate::McpLayer::with_subject_header) does.
+    /// [subject header](crate::McpLayer::with_subject_header) does. One that was [set](Self::with_subject)
+    /// stays.
     #[must_use]
     pub fn with_subject_of(mut self, headers: &mut HeaderMap, header: &HeaderName) -> Self {
-        self.subject = SubjectToken::take(headers, header).or(self.subject);
+        let sent = SubjectToken::take(headers, header);
+        self.subject = self.subject.or(sent);
         self
     }
 

@@ -26,7 +26,7 @@ use crate::{
     registry::ModelAlias,
     settings::Limits,
     sniff::may_have_mcp,
-    subject_token::SubjectToken,
+    subject_token::{InvalidSubjectToken, SubjectToken},
     tool_loop::{self, ByModel, Gateway, Head, OptInHeaders, Upstream, is_plain},
     within::within,
 };
@@ -69,13 +69,16 @@ impl<S> McpService<S> {
         Self { inner, gateway }
     }
 
-    /// Takes the token that says who the caller is off its header; one that the proxy vouches for stays.
+    /// Takes the token that says who the caller is off its header; what the proxy vouches for, or has
+    /// refused, stays.
     fn take_subject<B>(&self, request: &mut Request<B>) {
         let header = self.gateway.settings.subject_header.as_ref();
         let sent = header.and_then(|header| SubjectToken::take(request.headers_mut(), header));
         let extensions = request.extensions_mut();
+        let is_settled = extensions.get::<SubjectToken>().is_some()
+            || extensions.get::<InvalidSubjectToken>().is_some();
         match sent {
-            _ if extensions.get::<SubjectToken>().is_some() => {}
+            _ if is_settled => {}
             Some(Ok(token)) => _ = extensions.insert(token),
             Some(Err(invalid)) => _ = extensions.insert(invalid),
             None => {}

@@ -31,8 +31,13 @@ impl ToolPrice {
         }
     }
 
-    /// Returns true if this is the price of the tool that is offered as `name`.
-    pub(crate) fn is_for(&self, name: &str) -> bool {
+    /// The pattern of offered names.
+    pub fn tool(&self) -> &str {
+        &self.tool
+    }
+
+    /// Returns `true` if the pattern matches `name`.
+    pub fn is_for(&self, name: &str) -> bool {
         fits(&self.tool, name)
     }
 

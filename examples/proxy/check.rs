@@ -112,11 +112,15 @@ pub async fn check(
         servers += 1;
         let is_in_vain = subject::is_in_vain(&server, subject);
         let mut is_callers = false;
-        let has: Result<usize, String>;
+        let has: Result<Vec<String>, String>;
         match listed {
             Ok(Ok(listed)) => {
-                has = Ok(listed.offered.len());
                 let in_vain = granted_in_vain(&server, &listed);
+                has = Ok(listed
+                    .offered
+                    .iter()
+                    .map(|tool| tool.name.clone())
+                    .collect());
                 for tool in listed.offered {
                     let description = first_line(tool.description.as_deref().unwrap_or_default());
                     offered.push(tool.offered_name.clone());
@@ -181,7 +185,8 @@ pub async fn check(
     if unusable > 0 {
         text += &format!("; {} cannot be used", count(unusable, "server"));
     }
-    for line in granted.into_iter().chain(check_settings::budgets(models)) {
+    let budgets = check_settings::budgets(models, projects);
+    for line in granted.into_iter().chain(budgets) {
         text += &format!("\n{line}");
     }
     let mut faulty = 0;

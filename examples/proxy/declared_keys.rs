@@ -39,11 +39,12 @@ pub fn read(entries: &[DeclaredKey]) -> Result<Vec<ApiKey>, Invalid> {
     let mut known: Vec<ApiKey> = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
         let place = format!("api_keys[{index}]");
-        let invalid = |reason: &str| Invalid::new(format!("{place}: {reason}"));
+        let told = format!("api_keys: number {}", index + 1);
+        let invalid = |reason: &str| Invalid::new(format!("{told}: {reason}"));
         if entry.project.trim().is_empty() {
             return Err(invalid("the project has no name"));
         }
-        let digest = entry.digest(&place)?;
+        let digest = entry.digest(&told)?;
         if known.iter().any(|other| other.digest == digest) {
             return Err(invalid("this key already exists"));
         }
@@ -88,20 +89,20 @@ impl DeclaredKey {
     }
 
     fn digest(&self, place: &str) -> Result<ApiKeyDigest, Invalid> {
-        let invalid = |reason: &str| Invalid::new(format!("{place}{reason}"));
+        let invalid = |reason: &str| Invalid::new(format!("{place}: {reason}"));
         let named = Named {
             variable: self.key_env.clone(),
             file: self.key_file.clone(),
         };
-        match (named.read(&format!("{place}.key"))?, &self.key_sha256) {
+        match (named.read(&format!("{place}: key"))?, &self.key_sha256) {
             (Some(key), None) if key.expose_secret().len() > LONGEST => {
-                Err(invalid(&format!(": a key has at most {LONGEST} bytes")))
+                Err(invalid(&format!("a key has at most {LONGEST} bytes")))
             }
             (Some(key), None) => Ok(ApiKeyDigest::of(key.expose_secret())),
             (None, Some(hex)) => from_hex(hex).ok_or_else(|| {
-                invalid(".key_sha256: must be 64 hexadecimal digits, as sha256sum prints them")
+                invalid("key_sha256 must be 64 hexadecimal digits, as sha256sum prints them")
             }),
-            _ => Err(invalid(" needs one of key_file, key_env or key_sha256")),
+            _ => Err(invalid("needs one of key_file, key_env or key_sha256")),
         }
     }
 }

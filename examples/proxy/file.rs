@@ -165,7 +165,8 @@ impl Prices {
     pub fn read(entered: Vec<EnteredPrice>) -> Result<Self, Invalid> {
         let mut prices = Self::default();
         for (index, price) in entered.into_iter().enumerate() {
-            let wrong = |reason| Invalid::new(format!("prices: number {} {reason}", index + 1));
+            let wrong =
+                |reason: &str| Invalid::new(format!("prices: number {} {reason}", index + 1));
             let numbers = [
                 price.input,
                 price.cached_input,
@@ -197,6 +198,21 @@ impl Prices {
                     tool: Some(tool),
                     per_call: Some(per_call),
                 } => prices.tools.push(ToolPrice::new(tool, per_call)),
+                EnteredPrice {
+                    model: Some(_),
+                    tool: None,
+                    per_call: None,
+                    input,
+                    output,
+                    ..
+                } => {
+                    let missing = match (input, output) {
+                        (None, None) => "input and output",
+                        (None, _) => "input",
+                        _ => "output",
+                    };
+                    return Err(wrong(&format!("has a model, and needs {missing}")));
+                }
                 _ => {
                     return Err(wrong(
                         "is neither a model with input and output, nor a tool with per_call",

@@ -230,7 +230,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         println!("{}", vision::told(&config.vision));
         println!("{}", searching.told(limits.tools));
         println!("{}", guards::told(&config.guards, &rules, &report.offered));
-        if let Some(line) = check_settings::prices(&config.prices) {
+        for line in check_settings::prices(&config.prices, &report.offered) {
             println!("{line}");
         }
         if storage.database.is_none() {

@@ -100,7 +100,8 @@ pub(super) struct Granted {
     pub(super) limits: Vec<Limit>,
     /// The limits of single tools.
     pub(super) tool_limits: Vec<(String, Vec<Limit>)>,
-    /// Tools that the grant names and the server did not list when it was last asked.
+    /// Tools that the grant names and the server did not list when it was last asked, or that cannot be
+    /// offered.
     pub(super) unlisted: Vec<String>,
 }
 
@@ -222,6 +223,19 @@ impl ProjectRecords {
             (project, (budget.clone(), used))
         });
         Ok(named.collect())
+    }
+
+    /// The projects whose budget of today is used up, of at most `most` that have one.
+    pub(super) async fn used_up(&self, most: usize) -> Result<Vec<String>, Fault> {
+        let rules = self.models.in_force();
+        let projects: Vec<_> = rules.budgets().map(Budget::project).take(most).collect();
+        let budgets = self.budgets(&projects).await?.into_iter();
+        let used_up = budgets.filter(|(_, (budget, used))| {
+            let limits = [budget.tokens_per_day(), budget.cost_nanos()];
+            let mut parts = used.iter().flatten().zip(limits);
+            parts.any(|(used, limit)| limit.is_some_and(|limit| used.amount >= limit))
+        });
+        Ok(used_up.map(|(project, _)| project).collect())
     }
 
     /// Replaces the budget of a project, or removes it.

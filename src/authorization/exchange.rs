@@ -70,7 +70,12 @@ impl Authorizations {
         let exchanged = timeout(PATIENCE, exchanging).await;
         inner.refreshes.count(matches!(exchanged, Ok(Ok(Ok(_)))));
         let Ok(exchanged) = exchanged else {
-            return Err(inner.of_all(server, slow));
+            if !inner.is_of_one(server, record, payer) {
+                return Err(inner.of_all(server, || slow(server)));
+            }
+            let inactive = slow(server);
+            slot.refuse(inactive.clone(), None);
+            return Err(inactive);
         };
         let error = match exchanged {
             Ok(Ok(tokens)) => {
@@ -140,13 +145,9 @@ impl Inner {
     ) -> Option<Inactive> {
         let is_unfit = is_about_the_subject(error.kind());
         if !is_unfit {
-            let key = CredentialKey::of(server);
-            if is_about_the_gateway(error) || self.exchanges.is_shared(&key, payer) {
+            if is_about_the_gateway(error) || !self.is_of_one(server, record, payer) {
                 return None;
             }
-            // It may have moved.
-            let name = bound(server, record).finish();
-            self.exchanges.targets.invalidate(&name);
         }
         let said = error.said();
         tracing::warn!(server = %server.name, %error, said, "a caller's token was not exchanged");
@@ -156,6 +157,18 @@ impl Inner {
             },
             false => Inactive::unreachable("there is no token for it"),
         })
+    }
+
+    /// Returns `true` for a failure that no caller but `payer` has met lately; the authorization server is
+    /// then looked for again.
+    fn is_of_one(&self, server: &Server, record: &OAuth2, payer: Digest) -> bool {
+        let is_shared = (self.exchanges).is_shared(&CredentialKey::of(server), payer);
+        if !is_shared {
+            // It may have moved.
+            let name = bound(server, record).finish();
+            self.exchanges.targets.invalidate(&name);
+        }
+        !is_shared
     }
 
     /// Leaves the server's authorization server alone for a while, since nobody gets a token; `tell` tells

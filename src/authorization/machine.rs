@@ -80,7 +80,7 @@ impl Inner {
         let authorized = timeout(PATIENCE, self.authorized(server, record, former)).await;
         self.refreshes.count(matches!(authorized, Ok(Ok(_))));
         let Ok(authorized) = authorized else {
-            return Err(slow());
+            return Err(slow(server));
         };
         let credential = authorized.map_err(|error| self.without_token(server, record, &error))?;
         // Nothing that is stored is worth more: the lease is ours.
@@ -188,9 +188,10 @@ impl Inner {
     }
 }
 
-/// What callers are told where a token was not had within [`PATIENCE`].
-pub(super) fn slow() -> Inactive {
+/// What callers are told where a token was not had within [`PATIENCE`]; the operator finds it in the log.
+pub(super) fn slow(server: &Server) -> Inactive {
     let seconds = PATIENCE.as_secs();
+    tracing::warn!(server = %server.name, seconds, "the authorization server did not give a token in time");
     Inactive::unreachable(format!(
         "there is no token for it: it took over {seconds} s to ask"
     ))

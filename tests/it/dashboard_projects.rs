@@ -68,9 +68,9 @@ async fn a_budget_is_saved_shown_and_removed() {
         (Some(1000), Some(2.5))
     );
     let page = pages.get("/projects/web?done=budget").await;
-    assert!(page.html(200).contains("0 of 1000"));
+    assert!(page.html(200).contains("0 of 1,000"));
     for (tokens, cost, wrong) in [
-        ("0", "", "Tokens a day must be"),
+        ("0", "", "from 1: leave the field empty for no limit"),
         ("many", "", "Tokens a day must be"),
         ("", "-1", "Cost a day must be"),
     ] {
@@ -248,7 +248,9 @@ async fn the_tools_that_a_server_lists_are_there_to_choose_from() {
     assert!(html.contains(">raed</textarea>"));
     let page = pages.get("/projects/web").await;
     let html = page.html(200);
-    assert!(html.contains("not listed by the server</span> <span class=\"tag\"><bdi>raed"));
+    let marked = "raed</bdi></span> <span class=\"badge warn\">not listed, or cannot be offered";
+    assert!(html.contains(marked), "{html}");
+    assert_eq!(html.matches("raed").count(), 1, "{html}");
     assert!(html.contains("<title>web"));
 }
 
@@ -276,7 +278,7 @@ async fn a_grant_that_somebody_else_was_faster_with_comes_back_as_it_was_typed()
         "value=\"3\"",
         ">read calls_at_once=2</textarea>",
         "<td><bdi>all that are selected</bdi></td><td><bdi>later, read</bdi></td>",
-        "<th scope=\"row\">Calls a day</th><td><bdi>5</bdi></td><td><bdi></bdi></td>",
+        "<th scope=\"row\">Calls a day</th><td><bdi>5</bdi></td><td><bdi>not limited</bdi></td>",
     ] {
         assert!(html.contains(typed), "{typed}: {html}");
     }
@@ -337,6 +339,8 @@ async fn a_budget_that_is_used_up_is_marked_and_what_has_no_key_as_well() {
             .contains("12 of 10 <span class=\"badge bad\">used up</span>")
     );
     assert!(row("web").await.contains("used up"));
+    let overview = pages.get("/").await;
+    assert!(overview.html(200).contains("Its budget is used up"));
 }
 
 #[tokio::test]

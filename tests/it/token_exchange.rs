@@ -15,8 +15,8 @@ use mcp_layer::mcp::ServerLimits;
 use mcp_layer::oauth::{AuthorizationServer, Client, Exchange, exchange_token};
 use mcp_layer::registry::{MemoryRegistry, Server};
 use mcp_layer::{
-    CallToolError, CallToolRequest, CallerId, CallerTokens, Inactive, McpLayer, Project, Scopes,
-    SubjectToken, SubjectTokenType,
+    CallToolError, CallToolRequest, CallerId, CallerTokens, Inactive, InvalidSubjectToken,
+    McpLayer, Project, Scopes, SubjectToken, SubjectTokenType,
 };
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -344,6 +344,35 @@ async fn what_a_forged_token_is_answered_is_nothing_to_other_callers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_exchange_is_one_callers_affair_until_another_meets_it() {
+    let rig = rig(Provider::exchanging).await;
+    let with = |key, subject| with_key(key, token(&claims(subject)));
+    let slow = with("key-1", "slow");
+    let bens = signed(&claims("ben"));
+    let ben = SubjectToken::from_jwt(bens.as_str().into()).unwrap();
+    let ben = with_key("key-2", ben);
+    rig.provider.before(move |subject| {
+        let is_slow = subject != bens;
+        async move {
+            if is_slow {
+                std::future::pending::<()>().await;
+            }
+            None
+        }
+    });
+    let refused = inactive(call(&rig, &slow).await);
+    assert!(refused.to_string().contains("took over 20 s"), "{refused}");
+    assert_eq!(inactive(call(&rig, &slow).await), refused, "it waits");
+    call(&rig, &ben).await.unwrap();
+    for (key, subject) in [("key-3", "late"), ("key-4", "later")] {
+        inactive(call(&rig, &with(key, subject)).await);
+    }
+    let asked = rig.provider.asked().len();
+    inactive(call(&rig, &with("key-5", "last")).await);
+    assert_eq!(rig.provider.asked().len(), asked, "nobody gets one");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_authorization_server_is_left_alone_for_as_long_as_it_asks() {
     let rig = rig(Provider::exchanging).await;
     let ann = as_caller(token(&claims("ann")));
@@ -633,6 +662,33 @@ async fn the_header_is_for_no_model_and_what_a_proxy_vouches_for_goes_before_it(
             *expected
         );
     }
+}
+
+#[tokio::test]
+async fn what_a_proxy_has_refused_or_set_is_not_overridden_by_a_header() {
+    let rig = rig(Provider::exchanging).await;
+    let layer = layer(&rig).with_subject_header(HEADER);
+    let (ann, ben) = (signed(&claims("ann")), signed(&claims("ben")));
+    let model = Model::new([]);
+    let mut request = asked();
+    request.headers_mut().insert(HEADER, ann.parse().unwrap());
+    request
+        .extensions_mut()
+        .insert(InvalidSubjectToken::Several);
+    let refused = answer(&layer, &model, request).await;
+    assert_eq!(refused.status, 401);
+    let message = refused.json()["error"]["message"].to_string();
+    assert!(message.contains("more than once"), "{message}");
+    assert_eq!(rig.provider.asked().len(), 0);
+
+    let mut headers = http::HeaderMap::new();
+    let header = HEADER;
+    headers.insert(&header, ann.parse().unwrap());
+    let vouched = SubjectToken::from_jwt(ben.as_str().into()).unwrap();
+    let tokens = as_caller(vouched).with_subject_of(&mut headers, &header);
+    assert!(headers.is_empty());
+    call(&rig, &tokens).await.unwrap();
+    assert_eq!(rig.provider.asked()[0]["subject_token"], ben);
 }
 
 #[tokio::test]

@@ -55,7 +55,7 @@ fn prices_that_are_none_and_limits_of_0_end_the_start() {
     for (lines, reason) in [
         (
             "[[prices]]\nmodel = \"m\"\ninput = 1.0\n",
-            "neither a model with input and output",
+            "number 1 has a model, and needs output",
         ),
         (
             "[[prices]]\ntool = \"a__*\"\ninput = 1.0\n",
@@ -85,6 +85,9 @@ async fn the_check_names_what_is_granted_in_vain() {
     let config = format!(
         "{LOCAL}upstream_key_env = \"\"\n\
          [[api_keys]]\nproject = \"web\"\nkey_sha256 = \"{key}\"\n\
+         [[projects]]\nname = \"wbe\"\ntokens_per_day = 9\n\
+         [[prices]]\ntool = \"s__*\"\nper_call = 0.5\n\
+         [[prices]]\ntool = \"s__ehco\"\nper_call = 0.5\n\
          [[servers]]\nname = \"s\"\nurl = {:?}\n\
          [[servers.grants]]\nproject = \"web\"\ntools = [\"echo\", \"ecoh\"]\n\
          [[servers.grants]]\nproject = \"wbe\"\ntools = []\n",
@@ -100,4 +103,27 @@ async fn the_check_names_what_is_granted_in_vain() {
     assert_eq!(told.len(), 2, "{out}");
     assert!(told[0].contains(" ecoh ") && told[0].contains("granted to web, but not selected"));
     assert!(told[1].contains("has a grant for wbe, a project without an API key"));
+    for line in [
+        "there is a budget for wbe, a project without an API key",
+        "prices: no tool above has a name like s__ehco",
+    ] {
+        let times = out.lines().filter(|told| *told == line).count();
+        assert_eq!(times, 1, "{line}: {out}");
+    }
+    assert!(!out.contains("has a name like s__*"), "{out}");
+
+    let default = |project: &str| {
+        format!(
+            "{config}[[defaults]]\nproject = \"{project}\"\nmodels = [\"*\"]\nservers = [\"s\"]\n"
+        )
+    };
+    let (code, out, _) = Proxy::run(&default("web"), &["--check"]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.contains("by default 1 tool\n"), "{out}");
+    let (code, out, _) = Proxy::run(&default("wbe"), &["--check"]);
+    assert_eq!(code, 2, "{out}");
+    assert!(
+        out.contains("left out: wbe is granted no tool of s"),
+        "{out}"
+    );
 }

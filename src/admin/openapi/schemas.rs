@@ -765,7 +765,7 @@ fn rest() -> Value {
                 }))},
                 "unlisted": {
                     "type": "array", "items": text(),
-                    "description": "Tools that the grant names and the server did not list when it was last asked; empty where that is not known.",
+                    "description": "Tools that the grant names and the server did not list when it was last asked, or that cannot be offered; empty where that is not known.",
                 },
             }))},
             "api_keys": or_null(json!({

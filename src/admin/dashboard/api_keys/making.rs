@@ -193,6 +193,7 @@ fn in_words(fault: Fault) -> Fault {
         _ => return fault,
     };
     let rest = fault.message().strip_prefix(param).unwrap_or_default();
+    let rest = rest.replace("leave it out", "leave the field empty");
     let words = format!("{label} {}.", rest.trim_start_matches([':', ' ']));
     fault.with_page(Some(words.into()))
 }

@@ -69,6 +69,7 @@ fn in_words(fault: Fault) -> Fault {
         _ => return fault,
     };
     let rest = fault.message().strip_prefix(param).unwrap_or_default();
+    let rest = rest.replace("leave it out", "leave the field empty");
     let words = format!("{label}{rest}.");
     fault.with_page(Some(words.into()))
 }

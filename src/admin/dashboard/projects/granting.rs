@@ -324,13 +324,18 @@ impl Granting {
         let tools: BTreeSet<&str> = tools.collect();
         let tools = match self.is_all {
             true => "all that are selected".to_owned(),
+            false if tools.is_empty() => "none".to_owned(),
             false => Vec::from_iter(tools).join(", "),
         };
+        let or_none = |limits: &str| match limits {
+            "" => "not limited".to_owned(),
+            limits => limits.to_owned(),
+        };
         let limits = self.limits.iter();
-        let limits = limits.map(|limit| (limit.label, limit.calls.trim().to_owned()));
+        let limits = limits.map(|limit| (limit.label, or_none(limit.calls.trim())));
         let of_tools = lines(&self.tool_limits).map(|(_, line)| line);
         let of_tools = Vec::from_iter(of_tools).join("; ");
-        let rest = [(OF_TOOLS, of_tools)];
+        let rest = [(OF_TOOLS, or_none(&of_tools))];
         [("Tools", tools)]
             .into_iter()
             .chain(limits)
@@ -361,7 +366,10 @@ fn in_words(fault: Fault, of_tools: &str) -> Fault {
         .find(|limit| limit.as_str() == param);
     let (field, words) = match (limit, param.split('[').next()) {
         _ if fault.page().is_some() => return fault,
-        (Some(limit), _) => (limit.as_str(), format!("{} {reason}", label(limit))),
+        (Some(limit), _) => {
+            let reason = reason.replace("leave it out", "leave the field empty");
+            (limit.as_str(), format!("{} {reason}", label(limit)))
+        }
         (None, Some("tool_limits")) => ("tool_limits", in_line(param, reason, of_tools)),
         (None, Some("tools")) => ("tools", format!("Tools: {reason}")),
         _ => return fault,

@@ -11,6 +11,7 @@ use crate::{
         dashboard::{
             errors::Errors,
             form::Form,
+            overview::{count, fraction},
             page::{Frame, page},
             text::Shown,
         },
@@ -56,14 +57,21 @@ struct Row {
     display: Shown,
     is_declared: bool,
     /// `None` for all that are selected.
-    tools: Option<Vec<Shown>>,
+    tools: Option<Vec<GrantedTool>>,
     /// The number of tools that are not named.
     more_tools: usize,
     limits: Vec<String>,
     tool_limits: Vec<(Shown, Vec<String>)>,
-    /// Tools of the grant that the server does not list, and the number of those that are not named.
+    /// Other tools of the grant that the server does not list, or that cannot be offered, and the number of
+    /// those that are not named.
     unlisted: Vec<Shown>,
     more_unlisted: usize,
+}
+
+struct GrantedTool {
+    name: Shown,
+    /// The server lists it, and it can be offered, as far as is known.
+    is_listed: bool,
 }
 
 /// `GET /projects/{project}`
@@ -136,9 +144,18 @@ impl Row {
     fn of(granted: &Granted) -> Self {
         let tools = granted.grant.tools();
         let named = tools.map(|tools| {
-            let named = tools.iter().take(NAMED).map(|tool| Shown::short(tool, 60));
+            let named = tools.iter().take(NAMED).map(|tool| GrantedTool {
+                name: Shown::short(tool, 60),
+                is_listed: !granted.unlisted.contains(tool),
+            });
             named.collect()
         });
+        let is_named = |tool: &String| {
+            let mut named = tools.into_iter().flatten().take(NAMED);
+            named.any(|named| named == tool)
+        };
+        let unlisted = granted.unlisted.iter().filter(|tool| !is_named(tool));
+        let unlisted: Vec<_> = unlisted.collect();
         let tool_limits = granted.tool_limits.iter();
         let tool_limits = tool_limits.map(|(tool, limits)| (Shown::short(tool, 60), told(limits)));
         Self {
@@ -149,13 +166,12 @@ impl Row {
             more_tools: tools.map_or(0, |tools| tools.len().saturating_sub(NAMED)),
             limits: told(&granted.limits),
             tool_limits: tool_limits.collect(),
-            unlisted: granted
-                .unlisted
-                .iter()
+            more_unlisted: unlisted.len().saturating_sub(NAMED),
+            unlisted: unlisted
+                .into_iter()
                 .take(NAMED)
                 .map(|tool| Shown::short(tool, 60))
                 .collect(),
-            more_unlisted: granted.unlisted.len().saturating_sub(NAMED),
         }
     }
 }
@@ -171,11 +187,8 @@ impl Use {
             let used = used.map(|used| used[at].amount);
             (used, limits[at])
         });
-        let in_units = |nanos: u64| budget_cost(nanos).to_string();
-        [
-            Self::told_by(tokens, |tokens| tokens.to_string()),
-            Self::told_by(cost, in_units),
-        ]
+        let in_units = |nanos: u64| fraction(budget_cost(nanos));
+        [Self::told_by(tokens, count), Self::told_by(cost, in_units)]
     }
 
     fn told_by((used, limit): (Option<u64>, Option<u64>), written: impl Fn(u64) -> String) -> Self {
@@ -186,7 +199,7 @@ impl Use {
         }
     }
 
-    /// Such as `5 of 1000`.
+    /// Such as `5 of 42.0k`.
     pub(super) fn told(&self) -> String {
         let used = self.used.as_deref().unwrap_or("not known");
         match &self.limit {
