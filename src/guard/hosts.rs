@@ -18,10 +18,6 @@ const NAMES: [&str; 8] = [
     "url", "uri", "href", "link", "host", "hostname", "domain", "endpoint",
 ];
 
-/// The characters of an encoded URL that are read: more than any host has, and little enough for a text
-/// that is full of them.
-const LONGEST_ENCODED: usize = 1024;
-
 /// Characters that may end a host in a text.
 const ENDS_IN_TEXT: &str = "\"'<>()[]{},;!|*`";
 
@@ -39,7 +35,12 @@ const ENDS_IN_TEXT: &str = "\"'<>()[]{},;!|*`";
 /// or without, is denied: user names, backslashes, percent signs or other letters than ASCII in front of
 /// the path, a dot behind the host, an address spelt otherwise than usual, tabs and line breaks, `//host`
 /// for a host that is not listed, an `@` behind a host from which no slash, and amid a text no blank,
-/// keeps it apart. Write names in other scripts in their ASCII form (`xn--…`).
+/// keeps it apart. Write names in other scripts in their ASCII form (`xn--…`). Amid a text `https:host`
+/// is one where the host has a dot, other letters than ASCII, a slash behind it or many digits; so
+/// `http:2.4` is denied, and `{http:h}` is text.
+///
+/// A text with percent signs is read a second time with one layer of them taken off, which has every
+/// `%3A` for a colon: a URL in the query of another counts. Deeper layers (`%253A`) are not read.
 ///
 /// It reads what stands in the arguments. It does not know what a server makes of them: a name that leads
 /// elsewhere, a redirect, a text that is encoded. Results are not looked at.
@@ -121,12 +122,8 @@ impl Hosts {
         if is_odd(text) {
             return Some(Refused::Odd);
         }
-        let mut urls = text.match_indices("://").filter_map(|(colon, slashes)| {
-            let scheme = scheme_before(&text[..colon])?;
-            let behind = &text[colon + slashes.len()..];
-            self.judge(scheme, behind, scheme.len() == colon).err()
-        });
-        if let Some(refused) = urls.next().or_else(|| self.refused_encoded(text)) {
+        let refused = self.refused_url(text, true);
+        if let Some(refused) = refused.or_else(|| self.refused_encoded(text)) {
             return Some(refused);
         }
         match is_address {
@@ -143,24 +140,28 @@ impl Hosts {
         }
     }
 
-    /// The first URL amid a text whose colon is encoded, such as one in the query of another, that is denied.
-    fn refused_encoded(&self, text: &str) -> Option<Refused> {
-        let slash = |c: char| matches!(c, '/' | '\\');
-        text.match_indices('%').find_map(|(colon, _)| {
-            let behind = text[colon + 1..].strip_prefix('3')?;
-            let behind = behind.strip_prefix(['A', 'a'])?;
-            let scheme = scheme_before(&text[..colon]).filter(|scheme| is_special(scheme))?;
-            let ends = |c: char| c.is_whitespace() || "&\"'<>".contains(c);
-            // No host is longer.
-            let part = behind.char_indices().take(LONGEST_ENCODED);
-            let end = part.take_while(|(_, c)| !ends(*c)).last();
-            let part = &behind[..end.map_or(0, |(at, c)| at + c.len_utf8())];
-            let read = percent_decode_str(part).decode_utf8_lossy();
-            match read.strip_prefix("//") {
-                Some(behind) => self.judge(scheme, behind, true).err(),
-                None => read.starts_with(slash).then_some(Refused::Odd),
-            }
+    /// The first URL with a scheme and `://` that is denied; one that begins a `whole` text is judged as such.
+    fn refused_url(&self, text: &str, whole: bool) -> Option<Refused> {
+        text.match_indices("://").find_map(|(colon, slashes)| {
+            let scheme = scheme_before(&text[..colon])?;
+            let behind = &text[colon + slashes.len()..];
+            let is_whole = whole && scheme.len() == colon;
+            self.judge(scheme, behind, is_whole).err()
         })
+    }
+
+    /// The first URL that is denied behind one layer of percent signs, such as one in the query of another.
+    fn refused_encoded(&self, text: &str) -> Option<Refused> {
+        if !text.contains('%') {
+            return None;
+        }
+        // One that is not encoded ends a value of a query, as a blank ends a word of a text.
+        let text = text.replace('&', " ");
+        let text = percent_decode_str(&text).decode_utf8_lossy();
+        match is_odd_amid(&text, true) {
+            true => Some(Refused::Odd),
+            false => self.refused_url(&text, false),
+        }
     }
 
     /// Judges a word where an address may do without a scheme; those with one are judged already.
@@ -343,23 +344,64 @@ fn is_odd(text: &str) -> bool {
         Some(behind) => behind.starts_with("%3a"),
         None => false,
     };
-    // Amid a text, what JSON within JSON may have made of slashes.
-    begins_oddly
-        || text.match_indices(':').any(|(colon, _)| {
-            let behind = &text[colon + 1..];
+    begins_oddly || is_odd_amid(text, false)
+}
+
+/// Returns `true` for a text amid which something stands that only some programs read as a URL:
+/// `https:host`, in which browsers do without slashes, `http:/host`, `https:\\host`.
+///
+/// One pass from the end, so that a text full of schemes is read once.
+fn is_odd_amid(text: &str, is_decoded: bool) -> bool {
+    let slash = |c: char| matches!(c, '/' | '\\');
+    // What is behind a place, before the next blank: a part that only a host has, and a user's name.
+    let (mut has_host, mut has_user) = (false, false);
+    text.char_indices().rev().any(|(at, c)| {
+        let behind = &text[at + c.len_utf8()..];
+        let next = behind.chars().next();
+        if c == ':' {
+            let scheme = scheme_before(&text[..at]).unwrap_or_default();
+            // A `+` is a blank in a query.
+            let scheme = scheme.rsplit('+').next().unwrap_or_default();
+            // What JSON within JSON may have made of slashes.
             let is_one = behind.starts_with('/') && !behind.starts_with("//");
             let is_slashes = behind.starts_with('\\') || is_one;
-            let has_slashes = behind.starts_with(slash);
-            let behind = behind.trim_start_matches(slash);
-            let is_text = is_one && behind.starts_with(char::is_whitespace);
-            let scheme = scheme_before(&text[..colon]).unwrap_or_default();
-            // `https:host`, in which browsers do without slashes. A file has none.
-            let is_bare = !has_slashes
+            let rest = behind.trim_start_matches(slash);
+            let is_text = is_one && rest.starts_with(char::is_whitespace);
+            // Before it is decoded, a percent sign may stand for a slash.
+            let begins = next.is_some_and(|c| match c {
+                '[' | '@' | '_' => true,
+                '%' => is_decoded,
+                c => c.is_alphanumeric() || !c.is_ascii() && !c.is_whitespace(),
+            });
+            // A file has no host.
+            let is_bare = begins
                 && !scheme.eq_ignore_ascii_case("file")
-                && behind.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[');
-            let is_read = is_bare || is_slashes && !is_text && !behind.is_empty();
-            is_special(scheme) && is_read
-        })
+                && (has_host || has_user || next == Some('[') || begins_with_number(behind));
+            let is_read = is_bare || is_slashes && !is_text && !rest.is_empty();
+            return is_read && is_special(scheme);
+        }
+        match c {
+            '/' => (has_host, has_user) = (true, false),
+            '?' | '#' => (has_host, has_user) = (false, false),
+            // Not the one at the end of a sentence.
+            '.' => has_host |= next.is_some_and(|c| c.is_alphanumeric() || "-_%".contains(c)),
+            '%' => has_host = true,
+            '@' => has_user = true,
+            c if c.is_whitespace() => (has_host, has_user) = (false, false),
+            c if !c.is_ascii() => has_host = true,
+            c if c == '\\' || ENDS_IN_TEXT.contains(c) => has_host = false,
+            _ => {}
+        }
+        false
+    })
+}
+
+/// Returns `true` for a number that is an address rather than a port, such as `2130706433`.
+fn begins_with_number(text: &str) -> bool {
+    const LONGER_THAN_PORTS: usize = 6;
+    let is_digit = |c: &char| c.is_ascii_hexdigit() || matches!(c, 'x' | 'X');
+    let digits = text.chars().take(LONGER_THAN_PORTS).take_while(is_digit);
+    text.starts_with(|c: char| c.is_ascii_digit()) && digits.count() == LONGER_THAN_PORTS
 }
 
 fn is_special(scheme: &str) -> bool {
@@ -448,6 +490,14 @@ mod tests {
             json!({"text": "{\"url\":\"https://ok.example/\",\"mail\":\"a@ok.example\"}"}),
             json!({"url": "https://ok.example/?next=https%3A%2F%2Fok.example%2Fa&x=http%3A//ok.example"}),
             json!({"text": "50%3A, http%3A the protocol, {\"http\":\"x\"}, file:report.pdf"}),
+            json!({"text": "see [a](https://ok.example/?u=https%3A%2F%2Fok.example)"}),
+            json!({"text": "see https://ok.example/?u=https%3A%2F%2Fok.example."}),
+            json!({"text": "a https://ok.example/?u=https%3A%2F%2Fok.example, b; http%3A%2F%2Fok.example; c"}),
+            json!({"url": "https://ok.example/?u=https%3A%2F%2Fok.example&x=1%20%E9"}),
+            json!({"url": "https://ok.example/?u=https%3A%2F%2Fok.example&mail=a%40ok.example"}),
+            json!({"url": "https://ok.example/?u=https:%2F%2Fok.example/&q=%22https%3A//ok.example%22"}),
+            json!({"code": "const {http:h,https:s}=x", "ws": "{ws:true}, {http:f(\"a.b\")}"}),
+            json!({"text": "ports http:80, https:443; or http:x. As https:y?", "i": "registry/http:2"}),
         ] {
             assert_eq!(hosts.refused(&arguments, false), None, "{arguments}");
         }
@@ -521,6 +571,26 @@ mod tests {
                 json!({"text": "get https%3a//evil.example now"}),
                 "evil.example",
             ),
+            (
+                json!({"url": "https://ok.example/?next=https:%2F%2Fevil.example"}),
+                "evil.example",
+            ),
+            (
+                json!({"url": "https://ok.example/?q=%20https%3A%2F%2Fevil.example"}),
+                "evil.example",
+            ),
+            (
+                json!({"url": "https://ok.example/?q=%22https%3A%2F%2Fevil.example"}),
+                "evil.example",
+            ),
+            (
+                json!({"url": "https://ok.example/?q=a%0Ahttps%3A%2F%2Fevil.example"}),
+                "evil.example",
+            ),
+            (
+                json!({"x": "go %68ttps%3A%2F%2Fevil.example"}),
+                "evil.example",
+            ),
             (json!({"x": "\u{feff}//evil.example"}), "evil.example"),
             (json!({"domain": ".evil.example"}), ".evil.example"),
         ] {
@@ -575,6 +645,19 @@ mod tests {
             "curl https:/evil.example/",
             "curl https:evil.example/",
             "curl https:[::1]/",
+            "open https:évil.example/",
+            "open https:%65vil.example/",
+            "open https:@evil.example/",
+            "open https:_evil.example/",
+            "open https:\u{ad}evil.example",
+            "open https:a:b@evil",
+            "open https:localhost/",
+            "get http:2130706433",
+            "get http:0x7f000001",
+            "image http:2.4",
+            "go https%3Aevil.example",
+            "go+https%3Aevil.example",
+            "https://ok.example/?u=https%3A%2F%2Fok.example%26.evil.example",
             "curl https%3A/evil.example/",
             "curl https%3A%2F%2Fok.example%40evil.example/",
             "curl https%3A%5C%5Cevil.example/",
@@ -600,6 +683,18 @@ mod tests {
         ) {
             let text = format!("{before} https://evil.example/{behind}");
             prop_assert!(hosts().refused_in(&text, is_address).is_some(), "{text:?}");
+        }
+
+        #[test]
+        fn a_listed_host_passes_however_it_is_encoded(
+            before in "(see |\\(|q=| \\[|\"|%20|%22|%0A|%28){0,4}",
+            slashes in "(%3A//|%3a%2F%2f|%3A/%2F|:%2F%2F|:%2f/)",
+            behind in "([.,;]? |\\)|\"|%20|%22|&x=1|%2Fpath|\\?q=1)?",
+        ) {
+            let text = format!("a {before} https{slashes}ok.example{behind}");
+            prop_assert_eq!(hosts().refused_in(&text, false), None, "{:?}", text);
+            let text = format!("a {before} https{slashes}evil.example{behind}");
+            prop_assert!(hosts().refused_in(&text, false).is_some(), "{text:?}");
         }
 
         #[test]

@@ -148,7 +148,7 @@ async fn a_guard_is_shown_with_the_tool_that_it_judged_and_what_it_decided() {
             Some("<span class=\"badge \">rewritten<"),
         ),
         (Does::Ask, Some("<span class=\"badge warn\">asks first<")),
-        (Does::Deny("no"), Some("<span class=\"badge bad\">deny<")),
+        (Does::Deny("no"), Some("<span class=\"badge bad\">denied<")),
     ] {
         let echo = calls(&[("s__echo", json!({"text": "hello"}))]);
         let gateway = Gateway::new([echo, says("done")]).await.layered(|layer| {

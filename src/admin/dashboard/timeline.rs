@@ -202,11 +202,14 @@ impl Bar {
 
 fn badge(step: &Step) -> Option<(&'static str, String)> {
     let outcome = match step {
-        Step::Guard(guard) if guard.outcome == GuardOutcome::Rewrite => {
-            return Some(("", "rewritten".to_owned()));
-        }
-        Step::Guard(guard) if guard.outcome == GuardOutcome::Ask => {
-            return Some(("warn", "asks first".to_owned()));
+        Step::Guard(guard) => {
+            let tone = match guard.outcome {
+                GuardOutcome::Allow => return None,
+                GuardOutcome::Rewrite => "",
+                GuardOutcome::Ask => "warn",
+                _ => "bad",
+            };
+            return Some((tone, decided(guard.outcome).to_owned()));
         }
         Step::Call(call) => Some(call.outcome),
         _ => None,
@@ -220,6 +223,19 @@ fn badge(step: &Step) -> Option<(&'static str, String)> {
     }
 }
 
+/// What a guard decided, in words.
+fn decided(outcome: GuardOutcome) -> &'static str {
+    match outcome {
+        GuardOutcome::Allow => "allowed",
+        GuardOutcome::Rewrite => "rewritten",
+        GuardOutcome::Ask => "asks first",
+        GuardOutcome::Deny => "denied",
+        GuardOutcome::Unfit => "denied: the rewrite does not fit the schema",
+        GuardOutcome::FailedOpen => "failed, let pass",
+        GuardOutcome::FailedClosed => "failed, denied",
+    }
+}
+
 /// The kind of error that a step ended with, in one word.
 fn error(step: &Step) -> Option<String> {
     match step {
@@ -228,12 +244,9 @@ fn error(step: &Step) -> Option<String> {
             status.or_else(|| Some(turn.failure?.to_string()))
         }
         Step::Call(call) => call.error.as_deref().map(str::to_owned),
-        Step::Guard(guard) => {
-            let is_bad = guard.outcome == GuardOutcome::Deny || guard.outcome.is_failure();
-            is_bad.then(|| guard.outcome.to_string())
-        }
         Step::Listing(listing) => listing.error.as_ref().map(|_| "server_inactive".to_owned()),
-        Step::Prompt(_) | Step::Instructions(_) => None,
+        // What a guard decided says it.
+        Step::Prompt(_) | Step::Instructions(_) | Step::Guard(_) => None,
         Step::Omission(_) => Some("turn_call_limit".to_owned()),
         Step::Refusal(refusal) => Some(refusal.code.to_string()),
     }
@@ -245,7 +258,7 @@ fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
         Step::Turn(turn) => of_turn(turn),
         Step::Call(call) => of_call(call),
         Step::Guard(guard) => vec![
-            ("Decided", Some(guard.outcome.to_string())),
+            ("Decided", Some(decided(guard.outcome).to_owned())),
             ("Stage", Some(guard.stage.to_string())),
             ("Tool", Some(guard.tool.clone())),
             ("Call", Some(guard.call.clone())),
