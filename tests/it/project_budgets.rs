@@ -321,3 +321,87 @@ async fn a_sum_of_which_a_part_is_not_known_is_no_cost() {
         assert_eq!(reply.receipt()["calls"][0]["cost"], 1.0);
     }
 }
+
+/// What is not known is not nothing: whatever is known of the rest counts.
+#[tokio::test]
+async fn a_turn_without_a_cost_takes_nothing_away_from_what_a_budget_counts() {
+    let turn = |cost: Option<f64>, mut answer: Value| {
+        match cost {
+            Some(cost) => answer["usage"]["cost"] = cost.into(),
+            None => drop(answer.as_object_mut().unwrap().remove("usage")),
+        }
+        json_answer(200, &answer)
+    };
+    let echo = || super::support::model::called(&[("s__echo", json!({"text": "a"}))]);
+    for (first, second, used) in [(None, None, 1.0), (Some(2.0), None, 3.0)] {
+        for (budget, status) in [(used, 429), (used + 0.5, 200)] {
+            let answers = [
+                turn(first, echo()),
+                turn(second, said("done")),
+                says("more"),
+            ];
+            let budget = web().with_cost_per_day(budget).unwrap();
+            let gateway = budgeted(answers, budget).await;
+            let gateway =
+                gateway.layered(|layer| layer.with_tool_prices([ToolPrice::new("*", 1.0)]));
+            assert_eq!(send(&gateway, &auto(json!({}))).await.status, 200);
+            let next = send(&gateway, &auto(json!({}))).await;
+            assert_eq!(next.status, status, "{first:?} {used}");
+        }
+    }
+}
+
+/// Its last turn goes to the caller as it comes, once it is clear that no tool is called.
+#[tokio::test]
+async fn the_price_of_calls_alone_is_no_cost_of_a_stream_either() {
+    for usage in [
+        None,
+        Some(json!({"prompt_tokens": 10, "completion_tokens": 2})),
+    ] {
+        let traces = MemoryTraces::default();
+        let mut call = super::support::model::called(&[("s__echo", json!({"text": "a"}))]);
+        call["usage"]["cost"] = 0.5.into();
+        let choice = json!({"index": 0, "delta": {"role": "assistant", "content": "a"}, "finish_reason": "stop"});
+        let last = json!({"id": "c", "choices": [choice], "usage": usage});
+        let stream = format!("data: {last}\n\ndata: [DONE]\n\n");
+        let head = [("content-type", "text/event-stream")];
+        let answer = super::support::model::raw_answer(200, &head, [stream]);
+        let gateway = Gateway::new([json_answer(200, &call), answer]).await;
+        let gateway = gateway.layered(|layer| {
+            layer
+                .with_tool_prices([ToolPrice::new("*", 1.0)])
+                .add_trace_sink(traces.clone())
+        });
+        let body = auto(json!({"stream": true}));
+        assert_eq!(gateway.send(&body).await.status, 200);
+        let (filter, page) = (TraceFilter::default(), TracePage::default());
+        let listing = traces.list("default", &filter, &page).await.unwrap();
+        let usage = listing.traces[0].usage.as_ref().unwrap();
+        assert_eq!(usage.get("cost"), None, "{usage:?}");
+    }
+}
+
+/// Its server has answered; that a guard is still asked about the result makes no difference.
+#[tokio::test]
+async fn a_call_whose_caller_leaves_while_a_guard_reads_its_result_has_its_price() {
+    let guard = Sentry::after(Does::Hang);
+    let echo = || calls(&[("s__echo", json!({"text": "a"}))]);
+    let gateway = budgeted(
+        [echo(), says("more")],
+        web().with_cost_per_day(1.0).unwrap(),
+    )
+    .await;
+    let gateway = gateway.layered(|layer| {
+        layer
+            .without_exchanges()
+            .with_guards(Guards::new([GuardRule::new("g", guard.clone())]))
+            .with_tool_prices([ToolPrice::new("*", 1.0)])
+    });
+    let body = auto(json!({}));
+    tokio::select! {
+        _ = gateway.send_as("web", &body) => panic!("answered"),
+        () = until("the guard is asked", || !guard.tools("after").is_empty()) => {}
+    }
+    counted().await;
+    assert_eq!(send(&gateway, &body).await.status, 429);
+}
