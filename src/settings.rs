@@ -168,8 +168,9 @@ pub enum ToolSearch {
     Off,
     /// Models search where there are more tools than [fit](Limits::tools), the caller's own included.
     Auto,
-    /// Models search where there are more than so many tools of servers. From some tens on, models
-    /// choose worse among all of them, and each request pays for every definition.
+    /// Models search where there are more than so many tools of servers, and wherever they do with
+    /// `Auto`. From some tens on, models choose worse among all of them, and each request pays for
+    /// every definition.
     Above(usize),
 }
 
@@ -317,7 +318,7 @@ impl Settings {
         match self.tool_search.unwrap_or(by_default) {
             ToolSearch::Off => false,
             ToolSearch::Auto => own + added > self.limits.tools,
-            ToolSearch::Above(most) => added > most,
+            ToolSearch::Above(most) => added > most || own + added > self.limits.tools,
         }
     }
 

@@ -89,8 +89,8 @@ pub struct Flags {
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
     /// When models search for tools instead of being offered each: off, auto (where a request has
-    /// more than fit, 128), or a number: where servers have more tools than that; mcp.tool_search
-    /// of a request wins [default: off, or auto with --native-tool-search]
+    /// more than fit, 128), or a number: where servers have more tools than that, and where auto
+    /// does; mcp.tool_search of a request wins [default: off, or auto with --native-tool-search]
     #[arg(long, value_name = "MODE")]
     tool_search: Option<tool_search::Mode>,
     /// Tool search of the upstream that is used instead of the proxy's [default: none]

@@ -106,7 +106,7 @@ impl Searching {
     pub fn is_for(self, tools: usize, most: usize) -> bool {
         match self.mode() {
             ToolSearch::Auto => tools > most,
-            ToolSearch::Above(number) => tools > number,
+            ToolSearch::Above(number) => tools > number.min(most),
             _ => false,
         }
     }
@@ -116,7 +116,7 @@ impl Searching {
         let when = match self.mode() {
             ToolSearch::Auto => format!("for requests with more than {most} tools"),
             ToolSearch::Above(number) => {
-                format!("for requests with more than {number} tools of servers")
+                format!("for requests with more than {number} tools of servers, or {most} of any")
             }
             _ => "off, but for requests with mcp.tool_search".to_owned(),
         };

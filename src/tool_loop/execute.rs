@@ -316,10 +316,7 @@ impl Batch<'_> {
     ) -> CallResult {
         let (server, tool) = named(call, owner);
         let mut limit = None;
-        let cost = || {
-            let name = &owner.entry()?.offer().name;
-            self.gateway.settings.call_cost(name)
-        };
+        let cost = || self.cost(owner.entry()?);
         let answered = result
             .as_ref()
             .map_or_else(|fault| fault.answered, |_| true);
@@ -351,7 +348,6 @@ impl Batch<'_> {
             text: &text,
             result_bytes,
             truncated,
-            cost,
         });
         let result = CallResult {
             message: tool_message(call, &text),
@@ -410,6 +406,13 @@ impl Batch<'_> {
         let connections = &self.gateway.connections;
         let called = (entry, of);
         let result = connections.call(&server, &self.caller.tokens, call).await;
+        let answered = result
+            .as_ref()
+            .map_or_else(|error| error.is_servers_word(), |_| true);
+        // Before anything is waited for: a caller who hangs up makes it no cheaper.
+        if let Some(cost) = answered.then(|| self.cost(entry)).flatten() {
+            self.record.pay(cost);
+        }
         if let Some(slot) = slot {
             slot.give_back().await;
         }
@@ -426,7 +429,6 @@ impl Batch<'_> {
             Err(error) => {
                 let text = error.to_string();
                 // The others are our own words.
-                let answered = error.is_servers_word();
                 let rewritten = match answered {
                     true => clearing.after(called, arguments, (&text, true)).await?,
                     false => None,
@@ -437,6 +439,11 @@ impl Batch<'_> {
                 })
             }
         }
+    }
+
+    /// What a call of this tool costs once its server has answered.
+    fn cost(&self, entry: &Entry) -> Option<f64> {
+        self.gateway.settings.call_cost(&entry.offer().name)
     }
 
     /// Takes a call of the project's limits, just before it is made.

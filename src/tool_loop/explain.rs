@@ -1,7 +1,9 @@
 //! Explains what a request would get, without asking a model: the first steps of the loop, for an
 //! operator who wonders.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
+
+use futures_util::future::join_all;
 
 use super::{
     choice, conflicts,
@@ -253,21 +255,20 @@ async fn not_granted(
     let Ok(servers) = gateway.find(project, &names, limit).await else {
         return Vec::new();
     };
-    let mut all = Vec::new();
-    for server in servers {
+    let has_tools = |server: &Server| {
         let grant = server.grants.of(project.name());
-        if grant.is_none_or(|grant| grant.tools().is_none()) {
-            continue;
-        }
-        // It is in memory by now, unless the server is at fault.
+        grant.is_some_and(|grant| grant.tools().is_some())
+    };
+    let servers = servers.into_iter().filter(|server| has_tools(server));
+    // It is in memory by now, unless the server is at fault.
+    let list = |server: Arc<Server>| async move {
         let listed = within(limit, gateway.connections.listed(&server, tokens)).await;
-        let Ok(Ok(offers)) = listed else {
-            continue;
-        };
+        let offers = listed.ok()?.ok()?;
         let none = Catalog::new(Vec::new());
-        let left_out = left_out((&server, project), &offers, &none, "");
-        let not_granted = left_out.into_iter();
-        all.extend(not_granted.filter(|tool| tool.why == Why::NotGranted));
-    }
-    all
+        Some(left_out((&server, project), &offers, &none, ""))
+    };
+    let asked: Vec<_> = servers.map(list).collect();
+    let left_out = join_all(asked).await.into_iter().flatten().flatten();
+    let not_granted = left_out.filter(|tool| tool.why == Why::NotGranted);
+    not_granted.collect()
 }

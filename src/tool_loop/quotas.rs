@@ -53,6 +53,9 @@ enum Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LimitNote {
     of: String,
+    /// The calls that it counts: those of a key, or to a server or a tool.
+    #[serde(rename = "for", default, skip_serializing_if = "String::is_empty")]
+    whose: String,
     /// Whole seconds, rounded up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after_s: Option<u64>,
@@ -156,10 +159,21 @@ async fn give_back(usage: &dyn UsageStore, lease: UsageLease) {
     }
 }
 
+impl Scope {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Tool => "tool",
+            Self::Server => "server",
+            Self::Caller => "key",
+        }
+    }
+}
+
 impl Reached {
     pub(crate) fn note(&self) -> LimitNote {
         LimitNote {
             of: self.of.as_str().to_owned(),
+            whose: self.whose.as_str().to_owned(),
             retry_after_s: self.retry_after.map(whole_seconds),
         }
     }
@@ -214,7 +228,10 @@ mod tests {
             "not run: the limit of 10 calls a minute for this tool is reached; it may be called again in 42 s"
         );
         let note = serde_json::to_string(&reached.note()).unwrap();
-        assert_eq!(note, r#"{"of":"calls_per_minute","retry_after_s":42}"#);
+        assert_eq!(
+            note,
+            r#"{"of":"calls_per_minute","for":"tool","retry_after_s":42}"#
+        );
         (reached.of, reached.limit, reached.whose) = (CallLimit::AtOnce, 1, Scope::Server);
         reached.retry_after = None;
         assert_eq!(
@@ -222,6 +239,6 @@ mod tests {
             "not run: the limit of 1 call at once for the tools of this server is reached; they may be called again when one of the calls that run has ended"
         );
         let note = serde_json::to_string(&reached.note()).unwrap();
-        assert_eq!(note, r#"{"of":"calls_at_once"}"#);
+        assert_eq!(note, r#"{"of":"calls_at_once","for":"server"}"#);
     }
 }

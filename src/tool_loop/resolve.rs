@@ -129,8 +129,11 @@ pub(crate) async fn active(
     let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
     for (wanted, (server, offers)) in named.iter().zip(join_all(asked).await) {
-        let offers = offers
-            .map_err(|inactive| unusable(gateway, &server, &inactive).at(wanted.param.clone()))?;
+        let refused = |inactive| {
+            let of = (&*server, project);
+            unusable(gateway, of, &inactive).at(wanted.param.clone())
+        };
+        let offers = offers.map_err(refused)?;
         active.push(offers);
     }
     Ok(active)
@@ -219,7 +222,11 @@ fn not_offered(name: &str, withheld: Option<&LeftOut>) -> String {
     }
 }
 
-fn unusable(gateway: &Gateway, server: &Server, inactive: &Inactive) -> Refusal {
+fn unusable(
+    gateway: &Gateway,
+    (server, project): (&Server, &Project),
+    inactive: &Inactive,
+) -> Refusal {
     let name = &server.name;
     if *inactive == Inactive::TooManyCredentials {
         let next = match server.auth {
@@ -257,10 +264,18 @@ fn unusable(gateway: &Gateway, server: &Server, inactive: &Inactive) -> Refusal 
         let message = format!("the server {name} cannot be used: {inactive}; {next}");
         return Refusal::new(Kind::CredentialRequired, message);
     }
+    let grant = server.grants.of(project.name());
+    let is_part = grant.is_some_and(|grant| grant.tools().is_some());
     let next = match inactive {
         Inactive::Disabled => "its operator can enable it",
         Inactive::NeedsAuthorization => "its operator has to connect it, or to correct its secret",
         Inactive::CredentialInvalid => "its operator has to enter its secret anew",
+        Inactive::NoTools if is_part => {
+            let message = format!(
+                "the server {name} is inactive: it offers this project no tools; its operator can select or grant others"
+            );
+            return Refusal::new(Kind::ServerInactive, message);
+        }
         Inactive::NoTools => "its operator can select others",
         _ => "try again later, or tell its operator",
     };

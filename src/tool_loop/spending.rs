@@ -78,11 +78,12 @@ fn exceeded(budget: &Budget, which: usize, ends_in: Duration) -> Refusal {
 
 impl Spending {
     /// Counts what an exchange has used: as far as its model's service said so, and for the rest by an
-    /// estimate.
-    pub(crate) fn add(&self, used: [&Map<String, Value>; 2]) {
+    /// estimate; and what was `paid` for calls.
+    pub(crate) fn add(&self, used: [&Map<String, Value>; 2], paid: f64) {
         let sum = |[said, estimated]: [u64; 2]| said.saturating_add(estimated);
         let tokens = (self.tokens, sum(used.map(tokens)));
-        let amounts = [tokens, (self.cost, sum(used.map(cost)))];
+        let cost = sum(used.map(cost)).saturating_add(budget_nanos(paid));
+        let amounts = [tokens, (self.cost, cost)];
         let amounts: Vec<_> = amounts.into_iter().filter(|(_, used)| *used > 0).collect();
         if amounts.is_empty() {
             return;

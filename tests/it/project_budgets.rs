@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use tokio::task::yield_now;
 
 use super::support::{
-    gateway::{Gateway, Reply, auto},
+    events::{chunk, finish, streams, usage},
+    gateway::{Gateway, Reply, auto, with_mcp},
     guards::{Does, Sentry},
-    model::{Answer, calls, json_answer, said, says},
+    model::{Answer, called, calls, json_answer, raw_answer, said, says},
     until,
 };
 
@@ -176,7 +177,7 @@ async fn a_stream_that_goes_through_counts_as_well() {
         + &chunk(json!({}), usage)
         + "data: [DONE]\n\n";
     let head = [("content-type", "text/event-stream")];
-    let answer = super::support::model::raw_answer(200, &head, [stream]);
+    let answer = raw_answer(200, &head, [stream]);
     let gateway = budgeted([answer], web().with_tokens_per_day(12).unwrap()).await;
     assert_eq!(
         send(&gateway, &auto(json!({"stream": true}))).await.status,
@@ -305,7 +306,7 @@ async fn a_sum_of_which_a_part_is_not_known_is_no_cost() {
         }
         json_answer(200, &answer)
     };
-    let echo = || super::support::model::called(&[("s__echo", json!({"text": "a"}))]);
+    let echo = || called(&[("s__echo", json!({"text": "a"}))]);
     for (first, second, sum) in [
         (Some(0.5), Some(0.25), json!(1.75)),
         (Some(0.5), None, Value::Null),
@@ -320,4 +321,86 @@ async fn a_sum_of_which_a_part_is_not_known_is_no_cost() {
         assert_eq!(reply.json()["usage"]["cost"], sum);
         assert_eq!(reply.receipt()["calls"][0]["cost"], 1.0);
     }
+}
+
+/// What is not known is not nothing: whatever is known of the rest counts.
+#[tokio::test]
+async fn a_turn_without_a_cost_takes_nothing_away_from_what_a_budget_counts() {
+    let turn = |cost: Option<f64>, mut answer: Value| {
+        match cost {
+            Some(cost) => answer["usage"]["cost"] = cost.into(),
+            None => drop(answer.as_object_mut().unwrap().remove("usage")),
+        }
+        json_answer(200, &answer)
+    };
+    let echo = || called(&[("s__echo", json!({"text": "a"}))]);
+    for (first, second, used) in [(None, None, 1.0), (Some(2.0), None, 3.0)] {
+        for (budget, status) in [(used, 429), (used + 0.5, 200)] {
+            let answers = [
+                turn(first, echo()),
+                turn(second, said("done")),
+                says("more"),
+            ];
+            let budget = web().with_cost_per_day(budget).unwrap();
+            let gateway = budgeted(answers, budget).await;
+            let gateway =
+                gateway.layered(|layer| layer.with_tool_prices([ToolPrice::new("*", 1.0)]));
+            assert_eq!(send(&gateway, &auto(json!({}))).await.status, 200);
+            let next = send(&gateway, &auto(json!({}))).await;
+            assert_eq!(next.status, status, "{first:?} {used}");
+        }
+    }
+}
+
+/// Nobody knows what the turn behind the resumed calls has cost, which goes to the caller as it comes.
+#[tokio::test]
+async fn the_price_of_calls_alone_is_no_cost_of_a_stream_either() {
+    for said in [None, Some(usage(10, 2))] {
+        let traces = MemoryTraces::default();
+        let chunks = [
+            chunk(json!({"role": "assistant", "content": "a"})),
+            finish("stop"),
+        ];
+        let chunks: Vec<_> = chunks.into_iter().chain(said).collect();
+        let gateway = Gateway::new([streams(&chunks)]).await.layered(|layer| {
+            layer
+                .with_tool_prices([ToolPrice::new("*", 1.0)])
+                .add_trace_sink(traces.clone())
+        });
+        let call = &called(&[("s__echo", json!({"text": "a"}))])["choices"][0]["message"];
+        let messages = json!([{"role": "user", "content": "hi"}, call]);
+        let resumes = json!({"enabled": true, "servers": ["s"], "resume_tool_calls": true});
+        let body = with_mcp(resumes, json!({"stream": true, "messages": messages}));
+        assert_eq!(gateway.send(&body).await.status, 200);
+        assert_eq!(gateway.server.calls(), 1);
+        let (filter, page) = (TraceFilter::default(), TracePage::default());
+        let listing = traces.list("default", &filter, &page).await.unwrap();
+        let used = listing.traces[0].usage.as_ref();
+        assert_eq!(used.and_then(|usage| usage.get("cost")), None);
+    }
+}
+
+/// Its server has answered; that a guard is still asked about the result makes no difference.
+#[tokio::test]
+async fn a_call_whose_caller_leaves_while_a_guard_reads_its_result_has_its_price() {
+    let guard = Sentry::after(Does::Hang);
+    let echo = || calls(&[("s__echo", json!({"text": "a"}))]);
+    let gateway = budgeted(
+        [echo(), says("more")],
+        web().with_cost_per_day(1.0).unwrap(),
+    )
+    .await;
+    let gateway = gateway.layered(|layer| {
+        layer
+            .without_exchanges()
+            .with_guards(Guards::new([GuardRule::new("g", guard.clone())]))
+            .with_tool_prices([ToolPrice::new("*", 1.0)])
+    });
+    let body = auto(json!({}));
+    tokio::select! {
+        _ = gateway.send_as("web", &body) => panic!("answered"),
+        () = until("the guard is asked", || !guard.tools("after").is_empty()) => {}
+    }
+    counted().await;
+    assert_eq!(send(&gateway, &body).await.status, 429);
 }

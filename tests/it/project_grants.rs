@@ -123,7 +123,11 @@ async fn a_project_without_a_tool_is_told_so_and_others_are_served() {
         assert_eq!((status, &*code), (400, "mcp_server_inactive"));
         assert_eq!(param, "mcp.servers[0]");
         let message = reply.json()["error"]["message"].to_string();
-        assert!(message.contains("it offers no tools"), "{message}");
+        assert!(
+            message.contains("it offers this project no tools"),
+            "{message}"
+        );
+        assert!(message.contains("select or grant others"), "{message}");
         assert_eq!(gateway.send_as("batch", &auto(json!({}))).await.status, 200);
     }
 }

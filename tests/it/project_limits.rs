@@ -80,7 +80,7 @@ async fn a_call_over_a_limit_does_not_run_and_the_model_is_told_when_it_may() {
     assert_eq!(call["is_error"], true);
     assert_eq!(
         call["limit"],
-        json!({"of": "calls_per_minute", "retry_after_s": seconds})
+        json!({"of": "calls_per_minute", "for": "server", "retry_after_s": seconds})
     );
     assert_eq!(receipt["calls"][0].get("limit"), None);
     let (filter, page) = (TraceFilter::default(), TracePage::default());
@@ -171,7 +171,8 @@ async fn calls_at_once_are_those_that_run() {
         assert_eq!(gateway.server.calls(), ran);
         let receipt = reply.receipt();
         let limited = receipt["calls"].as_array().unwrap().iter();
-        let limited = limited.filter(|call| call["limit"] == json!({"of": "calls_at_once"}));
+        let limited =
+            limited.filter(|call| call["limit"] == json!({"of": "calls_at_once", "for": "server"}));
         assert_eq!(limited.count(), 3);
         assert_eq!(gateway.server.most_at_once(), 2);
     }
@@ -349,6 +350,12 @@ async fn grants_are_entered_read_and_changed_over_rest() {
             let answer = operator.ask("PATCH", path, Some(&patch)).await;
             assert_eq!(answer.error(400).1.as_deref(), Some(param));
         }
+        // Left out they would be gone: a project that was barred would be let in.
+        let whole = json!({
+            "url": "https://mcp.example.com/mcp", "projects": "all", "tools": "all", "version": 1,
+        });
+        let (code, at) = operator.put(path, &whole).await.error(400);
+        assert_eq!((&*code, at.as_deref()), ("invalid_server", Some("grants")));
         // A project that may not use the server any more takes its grant along.
         let patch = json!({"projects": ["web"], "version": 1}).to_string();
         let answer = operator.ask("PATCH", path, Some(&patch)).await;

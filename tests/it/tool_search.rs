@@ -432,7 +432,8 @@ async fn the_operator_decides_from_how_many_on_and_each_request_whether_at_all()
         (ToolSearch::Auto, false, Some(true)),
         (ToolSearch::Above(3), true, Some(true)),
         (ToolSearch::Above(4), false, Some(true)),
-        (ToolSearch::Above(500), false, None),
+        // What does not fit is searched, whatever the number.
+        (ToolSearch::Above(500), false, Some(true)),
     ] {
         for (tools, searches) in [(&tools[..4], Some(few)), (&tools[..], many)] {
             for said in [None, Some(true), Some(false)] {

@@ -152,7 +152,7 @@ fn the_check_says_what_is_set_of_search_prices_grants_and_budgets() {
     for line in [
         "grants: tracker for web",
         "budgets of a day: web 1000 tokens and a cost of 2.5",
-        "tool search: for requests with more than 40 tools of servers",
+        "tool search: for requests with more than 40 tools of servers, or 128 of any",
         "prices: 1 of models, 1 of tools",
         "guards: none",
     ] {

@@ -298,6 +298,10 @@ fn servers() -> Value {
             changed.insert(name.to_owned(), both(member).0);
         }
     }
+    if let Some(Value::Object(grants)) = changed.get_mut("grants") {
+        let needed = "Has to be there where the server has some; an empty list removes them.";
+        grants.insert("description".to_owned(), needed.into());
+    }
     // So that a server is copied by sending what was read under another name.
     new.insert("version".to_owned(), ignored());
     json!({

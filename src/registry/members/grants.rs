@@ -2,7 +2,7 @@
 
 use super::{
     about::Kind,
-    node::{Fault, Members, Node},
+    node::{Blank, Fault, Members, Node},
     secrets::Writer,
     tree::Tree,
     value::Value,
@@ -52,7 +52,12 @@ pub(crate) fn read_grant(at: &Node<'_>) -> Result<ProjectGrant, Fault> {
         let members = at.table(format!("must be {}", at.words().table))?;
         members.allow([TOOL].into_iter().chain(limits()))?;
         let tool = members.require(TOOL)?;
-        let limited = grant.add_tool_limits(tool.text()?, read_limits(&members, INSTEAD)?);
+        let limits = read_limits(&members, INSTEAD)?;
+        // Entered it is refused, but a record that was stored with it still reads.
+        if limits.is_empty() && at.words().blank == Blank::Kept {
+            continue;
+        }
+        let limited = grant.add_tool_limits(tool.text()?, limits);
         grant = limited.map_err(|error| tool.refused(error))?;
     }
     Ok(grant)

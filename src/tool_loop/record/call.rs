@@ -66,8 +66,6 @@ pub(crate) struct CallReply<'a> {
     pub(crate) result_bytes: usize,
     /// The model gets a part of it.
     pub(crate) truncated: bool,
-    /// What the call has cost, if it has a price.
-    pub(crate) cost: Option<f64>,
 }
 
 /// The end of a call, for the log of the exchange.
@@ -197,9 +195,6 @@ impl CallRecord<'_> {
     fn close(&mut self, outcome: CallOutcome, reply: Option<CallReply<'_>>) -> Duration {
         self.has_ended = true;
         let duration = self.started.elapsed();
-        if let Some(cost) = reply.and_then(|reply| reply.cost) {
-            self.record.0.pay(cost);
-        }
         let error = reply.map_or(Some("cancelled"), |reply| reply.error);
         let result_bytes = reply.map(|reply| reply.result_bytes);
         let truncated = reply.map(|reply| reply.truncated);

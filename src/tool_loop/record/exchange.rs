@@ -80,7 +80,7 @@ pub(super) struct State {
     usage: Usage,
     /// A turn has a cost that nobody knows.
     is_cost_unknown: bool,
-    /// The cost of the calls that have ended, also of those that nobody waited for.
+    /// The cost of the calls that were answered, also of those that nobody waited for.
     paid: Option<f64>,
     /// What goes by in the turn that is under way, where the project has a budget.
     meter: Option<Meter>,
@@ -317,6 +317,12 @@ impl Record {
         }
     }
 
+    /// Records that a call has cost this, once for each.
+    pub(crate) fn pay(&self, cost: f64) {
+        let mut state = self.0.state();
+        state.paid = Some(state.paid.unwrap_or_default() + cost);
+    }
+
     /// Ends the record of the turn with an answer.
     pub(crate) fn turn_ended(&self, summary: TurnSummary<'_>) {
         self.0.end_turn(summary, None);
@@ -332,12 +338,11 @@ impl Record {
         if let (Some(usage), Some(gateway)) = (&mut turn.usage, self.0.gateway()) {
             let models = [self.0.model.as_deref(), turn.model.as_deref()];
             gateway.settings.add_cost(usage, models);
-            let mut state = self.0.state();
-            state.usage.add(usage);
-            // What tools have cost is no sum without it.
-            if !usage.get("cost").is_some_and(Value::is_number) {
-                state.usage.add_cost(0.0, false);
-            }
+            self.0.state().usage.add(usage);
+        }
+        let cost = turn.usage.as_ref().and_then(|usage| usage.get("cost"));
+        if !cost.is_some_and(Value::is_number) {
+            self.0.state().is_cost_unknown = true;
         }
         self.turn_ended(TurnSummary {
             model: turn.model.as_deref(),
@@ -446,12 +451,14 @@ impl Inner {
                 "exchange"
             );
         });
+        // A budget counts what is known; as the cost of the whole it would be too little.
+        if let Some((spending, _)) = self.spending.get() {
+            let used = [state.usage.as_members(), state.estimated.as_members()];
+            spending.add(used, state.paid.unwrap_or_default());
+        }
         if let Some(paid) = state.paid {
             let is_rest_known = !state.is_cost_unknown;
             state.usage.add_cost(paid, is_rest_known);
-        }
-        if let Some((spending, _)) = self.spending.get() {
-            spending.add([state.usage.as_members(), state.estimated.as_members()]);
         }
         // What goes on without its default leaves no trace, as nothing does that asks for none.
         let audience = self.audience.as_ref();
@@ -526,12 +533,6 @@ impl Inner {
     /// The present moment, as a step without duration.
     pub(super) fn now(&self) -> Timing {
         self.timing(Instant::now(), Duration::ZERO)
-    }
-
-    /// Counts what a call has cost.
-    pub(super) fn pay(&self, cost: f64) {
-        let mut state = self.state();
-        state.paid = Some(state.paid.unwrap_or_default() + cost);
     }
 
     /// Locks the state, for an assignment or two and never across an await.
