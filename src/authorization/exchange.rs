@@ -144,10 +144,8 @@ impl Inner {
         error: &oauth::Error,
     ) -> Option<Inactive> {
         let is_unfit = is_about_the_subject(error.kind());
-        if !is_unfit {
-            if is_about_the_gateway(error) || !self.is_of_one(server, record, payer) {
-                return None;
-            }
+        if !is_unfit && (is_about_the_gateway(error) || !self.is_of_one(server, record, payer)) {
+            return None;
         }
         let said = error.said();
         tracing::warn!(server = %server.name, %error, said, "a caller's token was not exchanged");
