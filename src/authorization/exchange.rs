@@ -183,13 +183,10 @@ impl Inner {
     }
 }
 
-/// Returns `true` for an error that no token is the reason of: the client is refused, or there is no answer.
+/// Returns `true` for an error that no token is the reason of. No answer may be one: a server can be slow with
+/// what it does not like.
 fn is_about_the_gateway(error: &oauth::Error) -> bool {
-    match error.kind() {
-        ErrorKind::InvalidClient | ErrorKind::Egress => true,
-        ErrorKind::Unreachable => error.said().is_none(),
-        _ => false,
-    }
+    matches!(error.kind(), ErrorKind::InvalidClient | ErrorKind::Egress)
 }
 
 /// Returns `true` for a refusal that may be of one subject alone. RFC 8693 section 2.2.2 has `invalid_request`

@@ -53,17 +53,11 @@ pub(crate) fn check(
         let counts: Vec<_> = counts
             .map(|(server, count)| format!("{server}: {count}"))
             .collect();
-        match lacking()[..] {
-            // The model's service searches for those of servers.
-            [] => format!(
-                "{all} tools are too many, at most {limit} fit, though those of servers are searched for; send fewer of your own"
-            ),
-            ref lacking => format!(
-                "{all} tools are too many, at most {limit} fit (the request's own: {own}, {}); choose some with mcp.tools, or have the model search for them, with {}",
-                counts.join(", "),
-                lacking.join(" and "),
-            ),
-        }
+        format!(
+            "{all} tools are too many, at most {limit} fit (the request's own: {own}, {}); choose some with mcp.tools, or have the model search for them, with {}",
+            counts.join(", "),
+            lacking().join(" and "),
+        )
     };
     Err(Refusal::new(Kind::TooManyTools, message).at(way.unwrap_or("mcp.servers")))
 }

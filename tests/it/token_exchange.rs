@@ -361,7 +361,6 @@ async fn a_slow_exchange_is_one_callers_affair_until_another_meets_it() {
         }
     });
     let refused = inactive(call(&rig, &slow).await);
-    assert!(refused.to_string().contains("took over 20 s"), "{refused}");
     assert_eq!(inactive(call(&rig, &slow).await), refused, "it waits");
     call(&rig, &ben).await.unwrap();
     for (key, subject) in [("key-3", "late"), ("key-4", "later")] {
