@@ -136,7 +136,7 @@ async fn an_exchange_that_failed_or_was_left_has_used_what_it_used() {
 #[tokio::test]
 async fn a_call_that_runs_on_after_its_caller_hung_up_has_its_price_and_has_it_once() {
     for (cost, is_repeated) in [(1.0, false), (1.5, true)] {
-        let slow = calls(&[("s__slow", json!({"ms": 50}))]);
+        let slow = calls(&[("s__slow", json!({"ms": 500}))]);
         let budget = web().with_cost_per_day(cost).unwrap();
         let gateway = budgeted([slow, says("done"), says("more")], budget).await;
         let gateway = gateway.layered(|layer| {
@@ -155,7 +155,7 @@ async fn a_call_that_runs_on_after_its_caller_hung_up_has_its_price_and_has_it_o
         };
         match is_repeated {
             true => assert_eq!(send(&gateway, &body).await.status, 200),
-            false => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            false => tokio::time::sleep(std::time::Duration::from_millis(1500)).await,
         }
         assert_eq!(gateway.server.calls(), 1);
         assert_eq!(used_up().await, !is_repeated);
