@@ -19,8 +19,11 @@ use hyper_util::rt::TokioExecutor;
 use mcp_layer::authorization::Authorizations;
 use mcp_layer::oauth::{self, Http};
 use mcp_layer::outbound::{EgressRules, Outbound};
-use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, Server};
-use mcp_layer::{CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, OfferedTool};
+use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, OAuthGrant, Server};
+use mcp_layer::{
+    CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, OfferedTool,
+    SigningAlgorithm,
+};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -41,6 +44,9 @@ const CALLBACKS: &str = "http://localhost:3000/callback";
 /// The id that the suite expects of clients with a metadata document.
 const CLIENT_METADATA: &str = "https://conformance-test.local/client-metadata.json";
 
+/// How the names of scenarios begin in which nobody gives a consent.
+const MACHINES: &str = "auth/client-credentials-";
+
 /// The input of some scenarios.
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -49,6 +55,8 @@ struct Wanted {
     tool_calls: Vec<WantedCall>,
     client_id: Option<String>,
     client_secret: Option<String>,
+    private_key_pem: Option<String>,
+    signing_algorithm: Option<SigningAlgorithm>,
 }
 
 #[derive(Deserialize)]
@@ -155,11 +163,18 @@ impl Client {
         }
     }
 
-    /// Requests consent, and gives it.
+    /// Requests consent, and gives it; or does without, where the scenario is for machines.
     async fn authorize(&mut self) -> Result<()> {
         self.consents = self.consents.checked_sub(1).ok_or("asked too often")?;
         if matches!(self.server.auth, Auth::None) {
             self.server.auth = self.auth().await?;
+        }
+        if let Auth::OAuth2(entered) = &self.server.auth
+            && entered.grant == OAuthGrant::ClientCredentials
+        {
+            let connected = self.authorizations.connect(&self.server).await?;
+            println!("authorized with the scopes {}", connected.scopes);
+            return Ok(());
         }
         let callbacks = CALLBACKS.parse()?;
         let begun = self.authorizations.begin(&self.server, &callbacks).await?;
@@ -182,7 +197,13 @@ impl Client {
         let mut entered = OAuth2::default();
         entered.client_id = self.wanted.client_id.clone();
         entered.client_secret = self.wanted.client_secret.clone().map(Into::into);
-        if entered.client_secret.is_some() {
+        entered.private_key = self.wanted.private_key_pem.clone().map(Into::into);
+        entered.signing_algorithm = self.wanted.signing_algorithm;
+        let scenario = env::var("MCP_CONFORMANCE_SCENARIO").unwrap_or_default();
+        if scenario.starts_with(MACHINES) {
+            entered.grant = OAuthGrant::ClientCredentials;
+        }
+        if entered.client_secret.is_some() || entered.private_key.is_some() {
             let http = Http::new(self.outbound.clone());
             let http = http.with_entered([&self.server.url]);
             let found = oauth::discover(&http, &self.server.url, None, None).await?;

@@ -11,9 +11,11 @@ use crate::{
     keyed::{Digest, Keyed},
     name::ServerName,
     project::Project,
+    registry::CallLimits,
+    subject_token::{InvalidSubjectToken, SubjectToken},
     trace::TraceId,
     trace_parent::TraceParent,
-    whose::{CallerId, Whose},
+    whose::{CallerId, CallerLimits, Whose},
 };
 
 /// The prefix of the layer's own headers.
@@ -35,6 +37,8 @@ pub(crate) struct Caller {
     pub(crate) recorded_as: Option<TraceId>,
     /// The key or person that the proxy's authentication found.
     id: Option<CallerId>,
+    /// The most calls of tools that it may make.
+    limits: CallerLimits,
     /// A hash of all else that tells people apart who share a key. It has no key, so it is never
     /// kept or shown.
     person: Digest,
@@ -65,6 +69,12 @@ impl Caller {
         for token in request.asks.tokens() {
             person.add(token);
         }
+        tokens.subject = sent(parts);
+        if let Some(Ok(subject)) = &tokens.subject {
+            // Not the token, which is another one every few minutes.
+            person.add(subject.issuer());
+            person.add(subject.subject());
+        }
         let person = person.finish();
         let of = project.clone().unwrap_or_default();
         tokens.whose = Some(Whose::new(&of, id, |caller| caller.add(person)));
@@ -74,6 +84,7 @@ impl Caller {
             trace: TraceParent::of(&parts.headers),
             recorded_as: recorded_as(parts),
             id: id.cloned(),
+            limits: parts.extensions.get().copied().unwrap_or_default(),
             person,
         }
     }
@@ -91,6 +102,13 @@ impl Caller {
         }
     }
 
+    /// Who is to be counted, and what they may; `None` where nothing is limited.
+    pub(crate) fn limited(&self) -> Option<(&str, CallLimits)> {
+        let CallerLimits(limits) = self.limits;
+        let id = self.id.as_ref().filter(|_| !limits.is_empty())?;
+        Some((id.as_str(), limits))
+    }
+
     /// The hash of the caller with this key, the same in all processes that have it.
     pub(crate) fn hashed(&self, key: &[u8; 32]) -> Digest {
         let project = self.project.clone().unwrap_or_default();
@@ -101,6 +119,13 @@ impl Caller {
         hash.add(self.person);
         hash.finish()
     }
+}
+
+/// The token that says who the caller is, or why there is none although one was sent: what was refused
+/// stays refused.
+fn sent(parts: &request::Parts) -> Option<Sent> {
+    let token = || parts.extensions.get().cloned().map(Ok);
+    parts.extensions.get().copied().map(Err).or_else(token)
 }
 
 #[cfg(feature = "admin")]
@@ -146,7 +171,29 @@ fn add_all<'a>(person: &mut Keyed, values: impl IntoIterator<Item = &'a HeaderVa
     person.add_optional(None::<&[u8]>);
 }
 
-/// A caller's own tokens, for servers with token passthrough.
+/// What was sent to say who a caller is.
+type Sent = Result<SubjectToken, InvalidSubjectToken>;
+
+/// The one whom a token was given to, among the callers of a project.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) token: SubjectToken,
+    pub(crate) whose: Whose,
+}
+
+impl Subject {
+    /// The account that usage is charged to: nobody can make up a subject whose token is exchanged, so each
+    /// has one of its own, however many share a key.
+    pub(crate) fn payer(&self) -> Digest {
+        Keyed::new("subject")
+            .with(self.whose.payer)
+            .with(self.token.issuer())
+            .with(self.token.subject())
+            .finish()
+    }
+}
+
+/// A caller's own tokens, for servers with token passthrough, and the one that is exchanged.
 ///
 /// Callers send the tokens in headers `x-mcp-auth-{server}`. Each reaches its own server and
 /// nothing else: no model, no other server, no log.
@@ -164,6 +211,8 @@ fn add_all<'a>(person: &mut Keyed, values: impl IntoIterator<Item = &'a HeaderVa
 #[derive(Clone, Debug, Default)]
 pub struct CallerTokens {
     tokens: BTreeMap<String, HeaderValue>,
+    /// What says who the caller is, to be exchanged.
+    subject: Option<Sent>,
     /// The caller; `None` for an anonymous one of the project `default`.
     whose: Option<Whose>,
 }
@@ -189,8 +238,28 @@ impl CallerTokens {
         }
         Self {
             tokens,
+            subject: None,
             whose: None,
         }
+    }
+
+    /// Sets the token that says who the caller is, which servers with
+    /// [`OAuthGrant::TokenExchange`](crate::registry::OAuthGrant::TokenExchange) have exchanged. The layer
+    /// takes it from the extensions of a request.
+    #[must_use]
+    pub fn with_subject(mut self, subject: SubjectToken) -> Self {
+        self.subject = Some(Ok(subject));
+        self
+    }
+
+    /// Takes that token off the header in which callers send it, if it is there, as a layer with a
+    /// [subject header](crate::McpLayer::with_subject_header) does. One that was [set](Self::with_subject)
+    /// stays.
+    #[must_use]
+    pub fn with_subject_of(mut self, headers: &mut HeaderMap, header: &HeaderName) -> Self {
+        let sent = SubjectToken::take(headers, header);
+        self.subject = self.subject.or(sent);
+        self
     }
 
     /// Sets the project and the caller that the tokens belong to; by default an anonymous caller of
@@ -212,6 +281,18 @@ impl CallerTokens {
     /// Adds the token for `server` that a request has in its body.
     pub(crate) fn add(&mut self, server: &ServerName, token: HeaderValue) {
         self.tokens.insert(server.to_string(), token);
+    }
+
+    /// Returns the one whose token is exchanged, if there is one.
+    ///
+    /// # Errors
+    /// Why what was sent is no token.
+    pub(crate) fn subject(&self) -> Result<Option<Subject>, InvalidSubjectToken> {
+        let token = self.subject.clone().transpose()?;
+        Ok(token.map(|token| Subject {
+            token,
+            whose: self.whose(),
+        }))
     }
 
     /// Returns the owner of the tokens, who pays for what is kept for them.

@@ -5,7 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use crate::offer::Entry;
-use crate::{left_out::LeftOut, name::ServerName, offer::Offered, registry::Server};
+use crate::{
+    chat::Arguments,
+    left_out::LeftOut,
+    name::ServerName,
+    offer::Offered,
+    registry::Server,
+    settings::NativeToolSearch,
+    tool_search::{self, DEFINITIONS, SearchTool},
+};
 
 /// The tools that a request is offered.
 ///
@@ -14,10 +22,23 @@ use crate::{left_out::LeftOut, name::ServerName, offer::Offered, registry::Serve
 ///
 /// All that concerns single tools was made before, once for each server's record and list; a
 /// catalog is only the list of these parts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Catalog {
     /// In the order of the request.
     servers: Vec<Arc<Offered>>,
+    told: Told,
+}
+
+/// How a model learns of the tools. Whatever it is told, it can call all of them.
+#[derive(Clone, Debug, Default)]
+enum Told {
+    /// It is offered each.
+    #[default]
+    Each,
+    /// It searches for them, but for those that are always offered, and these.
+    BySearch(Vec<String>),
+    /// Its service searches for them, but for the same.
+    ByService(NativeToolSearch, Vec<String>),
 }
 
 /// The owner of a call of the model.
@@ -25,26 +46,121 @@ pub(crate) struct Catalog {
 pub(crate) enum Owner<'a> {
     /// Ours: a tool of the catalog.
     Ours(&'a Entry),
+    /// Ours: a search among the tools of the catalog, which asks no server.
+    Search(Search<'a>),
     /// The caller's: a tool that it sent, or a call of a type that only it can know.
     Caller,
     /// A name that the model has made up, and that belongs to no one.
     Unknown,
 }
 
+/// One of the tools that find others, with the catalog that it searches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Search<'a> {
+    tool: SearchTool,
+    catalog: &'a Catalog,
+}
+
 impl<'a> Owner<'a> {
-    /// The tool that is called, if it is ours.
+    /// The tool of a server that is called, if it is ours.
     pub(crate) fn entry(self) -> Option<&'a Entry> {
         match self {
             Self::Ours(entry) => Some(entry),
-            Self::Caller | Self::Unknown => None,
+            Self::Search(_) | Self::Caller | Self::Unknown => None,
         }
+    }
+
+    /// Returns `true` if tools are searched for, and none of a server's is called.
+    pub(crate) fn is_search(self) -> bool {
+        matches!(self, Self::Search(_))
+    }
+}
+
+impl Search<'_> {
+    /// The name of the tool.
+    pub(crate) fn name(self) -> &'static str {
+        self.tool.name()
+    }
+
+    /// Answers a call with these arguments.
+    ///
+    /// # Errors
+    /// The fault, in words that let a model repair its call.
+    pub(crate) async fn answer(self, arguments: &Arguments) -> Result<String, String> {
+        tool_search::answer(self.tool, arguments, &self.catalog.servers).await
     }
 }
 
 impl Catalog {
     /// The tools of these servers, each of which is there once.
     pub(crate) fn new(servers: Vec<Arc<Offered>>) -> Self {
-        Self { servers }
+        let told = Told::default();
+        Self { servers, told }
+    }
+
+    /// The same, whose tools the model searches for; `named` are offered beside those that always
+    /// are.
+    pub(crate) fn searched(mut self, named: Vec<String>) -> Self {
+        self.told = Told::BySearch(self.more(named));
+        self
+    }
+
+    /// The same, whose tools the model's service searches for.
+    pub(crate) fn searched_by(mut self, service: NativeToolSearch, named: Vec<String>) -> Self {
+        self.told = Told::ByService(service, self.more(named));
+        self
+    }
+
+    /// Those of these names that are of tools, and not of any that are always offered.
+    fn more(&self, names: Vec<String>) -> Vec<String> {
+        let is_more = |name: &String| self.entry(name).is_some_and(|entry| !entry.is_always);
+        let mut names: Vec<_> = names.into_iter().filter(is_more).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    /// Returns `true` if the model searches for the tools.
+    pub(crate) fn is_searched(&self) -> bool {
+        matches!(self.told, Told::BySearch(_))
+    }
+
+    /// Returns `true` if the model, or its service, finds this tool only by a search.
+    #[cfg(feature = "admin")]
+    pub(crate) fn is_found(&self, entry: &Entry) -> bool {
+        match &self.told {
+            Told::Each => false,
+            Told::BySearch(named) | Told::ByService(_, named) => {
+                !entry.is_always && !named.contains(&entry.offer().name)
+            }
+        }
+    }
+
+    /// The tool of this name that finds others, if the model has it.
+    pub(crate) fn search(&self, name: &str) -> Option<Search<'_>> {
+        let tool = SearchTool::named(name).filter(|_| self.is_searched())?;
+        Some(Search {
+            tool,
+            catalog: self,
+        })
+    }
+
+    /// The number of tools that a request has of ours.
+    pub(crate) fn offered(&self) -> usize {
+        match &self.told {
+            Told::Each => self.len(),
+            Told::BySearch(named) => {
+                let always = self.servers.iter().map(|offered| offered.always().1);
+                always.sum::<usize>() + named.len() + SearchTool::ALL.len()
+            }
+            // Its limit is for those that a model is given at once.
+            Told::ByService(..) => 0,
+        }
+    }
+
+    /// The number of all tools.
+    pub(crate) fn len(&self) -> usize {
+        self.counts().map(|(_, count)| count).sum()
     }
 
     /// Keeps only the tools with these offered names.
@@ -108,10 +224,26 @@ impl Catalog {
     }
 
     /// The elements for a request's `tools`, in the order of the tools' names: some, with commas
-    /// between them, in each piece.
+    /// between them, in each piece. What finds others comes last.
     pub(crate) fn definitions(&self) -> Vec<Bytes> {
-        let pieces = self.by_name().map(|offered| offered.definitions().clone());
-        pieces.filter(|piece| !piece.is_empty()).collect()
+        let mut pieces: Vec<Bytes> = match &self.told {
+            Told::Each => self.by_name().map(|of| of.definitions().clone()).collect(),
+            Told::BySearch(_) => self.by_name().map(|of| of.always().0.clone()).collect(),
+            Told::ByService(_, named) => self.by_name().map(|of| of.deferred(named)).collect(),
+        };
+        match &self.told {
+            Told::Each => {}
+            Told::BySearch(named) => {
+                let named = named.iter().filter_map(|name| self.entry(name));
+                pieces.extend(named.map(|entry| entry.offer().definition.clone()));
+                pieces.push(Bytes::from_static(DEFINITIONS.as_bytes()));
+            }
+            Told::ByService(service, _) => {
+                pieces.push(Bytes::from_static(service.definition().as_bytes()));
+            }
+        }
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
     }
 
     /// The servers with instructions for models, each with its words, in the order of their names.

@@ -9,12 +9,11 @@ use bytes::Bytes;
 use http::{HeaderMap, header::HOST};
 
 use crate::{
-    caller::CallerTokens,
     chat::{ChatRequest, Unread},
     json::{Edit, Object, concat},
     project::Project,
     refusal::{Kind, Refusal},
-    tool_loop::{self, Explanation, Gateway, OptInHeaders},
+    tool_loop::{self, Explanation, Gateway, OptInHeaders, Unserved},
 };
 
 /// An explainer of requests: it tells which tools the [layer](crate::McpLayer::explainer) would
@@ -50,7 +49,7 @@ impl Explainer {
     /// those that are known.
     ///
     /// # Errors
-    /// The layer's own refusal. A request that the layer would pass through gets no tools.
+    /// The layer's own refusal, with the tools that the project is not granted. A request that the layer would pass through gets no tools.
     ///
     /// # Cancellation
     /// Listings that have begun continue.
@@ -60,8 +59,8 @@ impl Explainer {
         project: &Project,
         headers: &mut HeaderMap,
         host: Option<&str>,
-    ) -> Result<Explanation, Refusal> {
-        let tokens = CallerTokens::take(headers);
+    ) -> Result<Explanation, Unserved> {
+        let tokens = self.gateway.tokens(project, headers);
         let opt_in = OptInHeaders::take(headers, self.gateway.settings.header_opt_in);
         let body = with_messages(body);
         let request = match ChatRequest::read(body, opt_in.given().is_some()) {
@@ -70,7 +69,7 @@ impl Explainer {
             Err(unread) => {
                 let refusal = Option::<Refusal>::from(unread);
                 let not_json = || Refusal::new(Kind::InvalidJson, "the request is not valid JSON");
-                return Err(refusal.unwrap_or_else(not_json));
+                return Err(refusal.unwrap_or_else(not_json).into());
             }
         };
         let hosts = self.hosts(headers, host);

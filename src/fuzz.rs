@@ -23,6 +23,7 @@ use crate::{
     scrub::Scrubber,
     secret::{KeyRing, Place},
     sse::Parser,
+    subject_token::SubjectToken,
     tool_loop, trace,
 };
 
@@ -55,6 +56,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sealed", sealed),
     ("servers_toml", registry::fuzz::servers_toml),
     ("sse", sse),
+    ("subject_token", subject_token),
     ("tokens", oauth::fuzz::tokens),
     ("tools", tools),
     ("trace_parent", trace_parent),
@@ -97,6 +99,21 @@ fn sse(data: &[u8]) {
         assert!(
             HeaderValue::from_bytes(&id).is_ok()
                 || id.iter().any(|byte| *byte < 32 || *byte == 127)
+        );
+    }
+}
+
+/// Checks that a caller's token says whose it is, and until when. What is wrong with one is said in fixed words.
+fn subject_token(data: &[u8]) {
+    let token = text(data);
+    if let Ok(read) = SubjectToken::from_jwt(token.into()) {
+        assert!(!read.issuer().is_empty() && !read.subject().is_empty());
+        assert!(read.expires_at().is_some());
+        assert!(HeaderValue::from_str(token).is_ok());
+        let parts: Vec<_> = token.split('.').collect();
+        assert!(
+            parts.len() == 3 && !parts[2].is_empty(),
+            "nobody has signed it"
         );
     }
 }

@@ -1,6 +1,6 @@
 //! Reasons why a server cannot be used.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 /// The reason why a server cannot be used now; `Display` is worded for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,11 @@ pub enum Inactive {
     TokenMissing,
     /// The server refuses the caller's token.
     TokenRefused,
+    /// The caller's token cannot be exchanged for one for the server.
+    TokenUnfit {
+        /// The reason, without any part of the token.
+        message: Cow<'static, str>,
+    },
     /// The caller sent too many new tokens.
     TooManyCredentials,
     /// The server has no tools, or none of the selected ones.
@@ -59,7 +64,10 @@ impl Inactive {
     pub(crate) fn is_callers(&self) -> bool {
         matches!(
             self,
-            Self::TokenMissing | Self::TokenRefused | Self::TooManyCredentials
+            Self::TokenMissing
+                | Self::TokenRefused
+                | Self::TokenUnfit { .. }
+                | Self::TooManyCredentials
         )
     }
 }
@@ -73,6 +81,9 @@ impl fmt::Display for Inactive {
             Self::CredentialInvalid => f.write_str("its stored credential is invalid"),
             Self::TokenMissing => f.write_str("it wants a token of the caller's own"),
             Self::TokenRefused => f.write_str("it refuses the caller's token"),
+            Self::TokenUnfit { message } => {
+                write!(f, "the caller's token is not exchanged: {message}")
+            }
             Self::TooManyCredentials => {
                 f.write_str("too many new tokens came for it in a short time")
             }

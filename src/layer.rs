@@ -5,22 +5,28 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use http::HeaderName;
 use tower::Layer;
 
 use crate::{
     connect::Connections,
+    guard::Guards,
     held::Room,
     media_models::{MediaModels, MediaPatterns},
     outbound::{EgressRules, Outbound},
     price::Price,
     registry::{
-        self, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
+        self, Budget, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
         ModelRules, ServerRegistry,
+        usage::{MemoryUsage, UsageStore},
     },
     schema_dialect::SchemaDialect,
     service::McpService,
-    settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
+    settings::{
+        Limits, NativeToolSearch, OnMaxRounds, OwnTools, Paths, Settings, Streaming, ToolSearch,
+    },
     tool_loop::{Detached, Gateway, Remembered, Running},
+    tool_price::ToolPrice,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -99,8 +105,10 @@ pub struct McpLayer {
     /// Shared likewise.
     detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
+    usage: Arc<dyn UsageStore>,
     models: Arc<dyn ModelRegistry>,
     media_models: Arc<dyn MediaModels>,
+    guards: Guards,
     /// What was set here, in place of a registry.
     rules: Arc<ModelRules>,
 }
@@ -126,9 +134,11 @@ impl McpLayer {
             running: Arc::default(),
             detached: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
+            usage: Arc::new(MemoryUsage::default()),
             models: Arc::new(Fixed(Arc::default())),
             rules: Arc::default(),
             media_models: Arc::new(MediaPatterns::default()),
+            guards: Guards::default(),
         }
     }
 
@@ -192,6 +202,34 @@ impl McpLayer {
         self
     }
 
+    /// Replaces the default of `mcp.tool_search`, for requests that do not say themselves; by default
+    /// [`ToolSearch::Off`], or [`ToolSearch::Auto`] where the model's service [searches
+    /// itself](Self::with_native_tool_search).
+    ///
+    /// ```
+    /// use mcp_layer::{McpLayer, ToolSearch, registry::MemoryRegistry};
+    ///
+    /// # let registry = MemoryRegistry::default();
+    /// let layer = McpLayer::new(registry).with_tool_search(ToolSearch::Above(40));
+    /// ```
+    #[must_use]
+    pub fn with_tool_search(mut self, tool_search: ToolSearch) -> Self {
+        self.settings.tool_search = Some(tool_search);
+        self
+    }
+
+    /// Lets the model's service search, where tools are searched for, if it can do that; by default the
+    /// gateway does.
+    ///
+    /// Tools are then searched for as by [`ToolSearch::Auto`], unless
+    /// [`with_tool_search`](Self::with_tool_search) says otherwise. The model calls them by their names,
+    /// and [`Limits::tools`] counts only the caller's own.
+    #[must_use]
+    pub fn with_native_tool_search(mut self, service: NativeToolSearch) -> Self {
+        self.settings.native_tool_search = Some(service);
+        self
+    }
+
     /// Replaces how often a turn that fails once tools have run is asked for again; by default twice.
     /// With 0 the caller gets each failure, as `400 upstream_error`.
     ///
@@ -223,6 +261,19 @@ impl McpLayer {
     #[must_use]
     pub fn without_exchanges(mut self) -> Self {
         self.exchanges = None;
+        self
+    }
+
+    /// Replaces the store that counts what projects use of their limits and budgets; by default a
+    /// [`MemoryUsage`], which the services of this layer share.
+    ///
+    /// Limits are in [`Server::grants`](registry::Server::grants), budgets in
+    /// [`ModelRules`]. Where there are none, no store is asked. Replicas need one that they share, such
+    /// as `SqlRegistry`, or each grants as much. While it fails, calls with a limit do not run, and
+    /// requests of projects with a budget get `500 mcp_registry_error`.
+    #[must_use]
+    pub fn with_usage(mut self, usage: impl UsageStore) -> Self {
+        self.usage = Arc::new(usage);
         self
     }
 
@@ -260,7 +311,8 @@ impl McpLayer {
         aliases: impl IntoIterator<Item = ModelAlias>,
     ) -> Result<Self, registry::Error> {
         let defaults = self.rules.defaults().to_vec();
-        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+        let budgets = Vec::from_iter(self.rules.budgets().cloned());
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?.with_budgets(budgets)?))
     }
 
     /// Replaces the default servers, of all organizations: those that requests of a project get which
@@ -274,7 +326,24 @@ impl McpLayer {
         defaults: impl IntoIterator<Item = DefaultServers>,
     ) -> Result<Self, registry::Error> {
         let aliases = self.rules.aliases().to_vec();
-        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+        let budgets = Vec::from_iter(self.rules.budgets().cloned());
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?.with_budgets(budgets)?))
+    }
+
+    /// Replaces what projects may use of their models in a day, in all organizations; by default as much
+    /// as they like. What [`with_models`](Self::with_models) set before counts no more.
+    ///
+    /// It concerns requests that opt in: the layer does not see what others use. One of a project that
+    /// has nothing left gets `429 mcp_budget_exceeded` before any model is asked.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](registry::Error::Invalid) where they break a rule of [`ModelRules`].
+    pub fn with_budgets(
+        self,
+        budgets: impl IntoIterator<Item = Budget>,
+    ) -> Result<Self, registry::Error> {
+        let rules = ModelRules::clone(&self.rules).with_budgets(budgets)?;
+        Ok(self.with_rules(rules))
     }
 
     fn with_rules(mut self, rules: ModelRules) -> Self {
@@ -296,6 +365,23 @@ impl McpLayer {
     #[must_use]
     pub fn with_media_models(mut self, models: impl MediaModels) -> Self {
         self.media_models = Arc::new(models);
+        self
+    }
+
+    /// Replaces the [guards](crate::guard), which see each call before it runs and each result before the
+    /// model does, in this order; by default there are none.
+    #[must_use]
+    pub fn with_guards(mut self, guards: impl Into<Guards>) -> Self {
+        self.guards = guards.into();
+        self
+    }
+
+    /// Replaces whether the calls of a turn that may change something run one after the other, in the
+    /// order of the turn; by default `false`: all run at once, up to
+    /// [`Limits::concurrent_calls`]. Tools that say `readOnlyHint: true` always do.
+    #[must_use]
+    pub fn with_serial_writes(mut self, serial_writes: bool) -> Self {
+        self.settings.serial_writes = serial_writes;
         self
     }
 
@@ -348,6 +434,17 @@ impl McpLayer {
     #[must_use]
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
         self.settings.prices = prices.into_iter().collect();
+        self
+    }
+
+    /// Replaces the prices of tools' calls, which are added to `usage.cost` where the cost of each of
+    /// the model's turns is known; by default there are none.
+    ///
+    /// The first price whose pattern matches a tool's offered name counts. Receipts say what a call has
+    /// cost.
+    #[must_use]
+    pub fn with_tool_prices(mut self, prices: impl IntoIterator<Item = ToolPrice>) -> Self {
+        self.settings.tool_prices = prices.into_iter().collect();
         self
     }
 
@@ -414,6 +511,31 @@ impl McpLayer {
         self
     }
 
+    /// Takes the JWT that says who the caller is, a [`SubjectToken`](crate::SubjectToken), from this header,
+    /// for servers with [`OAuthGrant::TokenExchange`](crate::registry::OAuthGrant::TokenExchange); default
+    /// none. It may stand after `Bearer `.
+    ///
+    /// The header is taken off every request, whatever its path, and named to callers whose token is missing
+    /// or unfit. A `SubjectToken` in the extensions of a request goes before it.
+    ///
+    /// # Security
+    /// The signature of the token is checked by the authorization server that exchanges it, not here. Take no
+    /// header that means something else, such as `authorization`.
+    ///
+    /// ```
+    /// use http::HeaderName;
+    /// use mcp_layer::{McpLayer, registry::MemoryRegistry};
+    ///
+    /// let layer = McpLayer::new(MemoryRegistry::new([])?)
+    ///     .with_subject_header(HeaderName::from_static("x-subject-token"));
+    /// # Ok::<(), mcp_layer::registry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn with_subject_header(mut self, header: HeaderName) -> Self {
+        self.settings.subject_header = Some(header);
+        self
+    }
+
     /// Returns the explainer that tells an [operator](crate::admin::Admin::with_explainer) which
     /// tools a request would get from this layer, as configured now.
     #[cfg(feature = "admin")]
@@ -452,8 +574,10 @@ impl McpLayer {
             running: Arc::clone(&self.running),
             detached: Arc::clone(&self.detached),
             exchanges: self.exchanges.clone(),
+            usage: Arc::clone(&self.usage),
             models: Arc::clone(&self.models),
             media_models: Arc::clone(&self.media_models),
+            guards: self.guards.clone(),
         }
     }
 }

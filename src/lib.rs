@@ -41,6 +41,12 @@
 //! The proxy's authentication, outside of the layer, identifies the caller by putting a [`Project`]
 //! into the request's extensions. [`McpLayer`] shows the order of a whole stack.
 //!
+//! A request may have thousands of tools, for which its model [searches](ToolSearch). Projects have
+//! [grants](registry::ProjectGrant), limits and [budgets](registry::Budget) of their own, and
+//! [guards](guard) see each call before it runs, and each result before the model does. Servers are
+//! authorized by fixed credentials, by a person (OAuth 2.0), by the gateway itself (client credentials),
+//! or by callers' own tokens, sent on or exchanged ([`registry::Auth`]).
+//!
 //! # Where to read on
 //!
 //! - [`McpLayer`]: the settings; [`Limits`] has every limit with its reason.
@@ -50,6 +56,7 @@
 //!   that stay fresh; `oauth` is the protocol alone.
 //! - `admin` (feature `admin`): the dashboard and REST for operators: servers, tools and traces, and
 //!   metrics for Prometheus.
+//! - [`guard`]: what sees each tool call before it runs, and each result before the model does.
 //! - [`trace`]: the record of each exchange, and the sinks that receive it.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded HTTP client, and the addresses that servers may have.
@@ -109,10 +116,16 @@ pub mod authorization;
 
 mod catalog;
 mod connect;
+mod tool_search;
 
 mod kept;
 
 mod caller;
+#[cfg_attr(
+    not(feature = "oauth"),
+    allow(dead_code, reason = "only servers with OAuth 2.0 have it exchanged")
+)]
+mod subject_token;
 mod whose;
 
 mod keyed;
@@ -126,10 +139,12 @@ mod held;
 mod refusal;
 mod settings;
 
+pub mod guard;
 mod media_models;
 mod pattern;
 mod price;
 pub mod registry;
+mod tool_price;
 
 mod inactive;
 mod left_out;
@@ -152,12 +167,20 @@ mod hex;
 mod issuer;
 mod json;
 mod name;
+#[cfg_attr(
+    not(feature = "oauth"),
+    allow(dead_code, reason = "only servers with OAuth 2.0 have it sign")
+)]
+mod private_key;
 mod project;
 mod random;
 mod schema_dialect;
 mod scopes;
 mod scrub;
+mod search;
+mod signing_algorithm;
 mod sse;
+mod subject_token_type;
 mod to_its_end;
 mod token_auth;
 mod trace_parent;
@@ -179,15 +202,20 @@ pub use self::{
     monitor::Monitor,
     name::{InvalidServerName, ServerName},
     price::Price,
+    private_key::{InvalidPrivateKey, PrivateKey},
     project::Project,
     schema_dialect::SchemaDialect,
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, OptedIn, ResponseFuture},
-    settings::{Limits, OnMaxRounds, OwnTools, Streaming},
+    settings::{Limits, NativeToolSearch, OnMaxRounds, OwnTools, Streaming, ToolSearch},
+    signing_algorithm::SigningAlgorithm,
+    subject_token::{InvalidSubjectToken, SubjectToken},
+    subject_token_type::SubjectTokenType,
     token_auth::TokenAuth,
+    tool_price::ToolPrice,
     trace_parent::TraceParent,
-    whose::CallerId,
+    whose::{CallerId, CallerLimits},
 };
 #[cfg(feature = "admin")]
 pub use self::{explain::Explainer, tool_caller::ToolCaller};

@@ -15,7 +15,7 @@ use crate::{
     connect::Connections,
     inactive::Inactive,
     random::fill_random,
-    registry::{Auth, Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore, Store},
+    registry::{Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore, Store},
 };
 
 /// The default interval between two probes of a server.
@@ -227,7 +227,7 @@ impl Monitor {
 }
 
 fn is_probed(server: &Server) -> bool {
-    server.enabled && !server.draft && !matches!(server.auth, Auth::TokenPassthrough(_))
+    server.enabled && !server.draft && !server.auth.is_callers()
 }
 
 /// Probes `server` as it is now; returns whether it can be used.

@@ -1,6 +1,6 @@
 //! Error answers in OpenAI's shape.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::StatusCode;
 use serde_json::json;
@@ -15,6 +15,8 @@ pub(crate) struct Refusal {
     pub(crate) kind: Kind,
     message: String,
     param: Option<String>,
+    /// When it may be asked again, where that is known.
+    retry_after: Option<Duration>,
 }
 
 /// The codes that callers may rely on.
@@ -32,6 +34,7 @@ pub(crate) enum Kind {
     RequiresNonStream,
     CredentialRequired,
     TooManyCredentials,
+    BudgetExceeded,
     ProjectMissing,
     Registry,
     Upstream,
@@ -53,7 +56,7 @@ impl Kind {
             // A status that no client repeats: tools have run.
             | Self::Upstream => StatusCode::BAD_REQUEST,
             Self::CredentialRequired => StatusCode::UNAUTHORIZED,
-            Self::TooManyCredentials => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyCredentials | Self::BudgetExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerNotFound => StatusCode::NOT_FOUND,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -76,6 +79,7 @@ impl Kind {
             Self::RequiresNonStream => "mcp_auto_execute_requires_non_stream",
             Self::CredentialRequired => "mcp_credential_required",
             Self::TooManyCredentials => "mcp_too_many_credentials",
+            Self::BudgetExceeded => "mcp_budget_exceeded",
             Self::ProjectMissing => "mcp_project_missing",
             Self::Registry => "mcp_registry_error",
             Self::Upstream => "upstream_error",
@@ -91,6 +95,7 @@ impl Refusal {
             kind,
             message: message.into(),
             param: None,
+            retry_after: None,
         }
     }
 
@@ -103,6 +108,17 @@ impl Refusal {
     pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
+    }
+
+    /// Says when it may be asked again.
+    pub(crate) fn with_retry_after(mut self, time: Duration) -> Self {
+        self.retry_after = Some(time);
+        self
+    }
+
+    /// The time after which it may be asked again, where that is known.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     pub(crate) fn param(&self) -> Option<&str> {

@@ -26,6 +26,7 @@ use crate::{
     registry::ModelAlias,
     settings::Limits,
     sniff::may_have_mcp,
+    subject_token::{InvalidSubjectToken, SubjectToken},
     tool_loop::{self, ByModel, Gateway, Head, OptInHeaders, Upstream, is_plain},
     within::within,
 };
@@ -67,6 +68,22 @@ impl<S> McpService<S> {
     pub(crate) fn new(inner: S, gateway: Arc<Gateway>) -> Self {
         Self { inner, gateway }
     }
+
+    /// Takes the token that says who the caller is off its header; what the proxy vouches for, or has
+    /// refused, stays.
+    fn take_subject<B>(&self, request: &mut Request<B>) {
+        let header = self.gateway.settings.subject_header.as_ref();
+        let sent = header.and_then(|header| SubjectToken::take(request.headers_mut(), header));
+        let extensions = request.extensions_mut();
+        let is_settled = extensions.get::<SubjectToken>().is_some()
+            || extensions.get::<InvalidSubjectToken>().is_some();
+        match sent {
+            _ if is_settled => {}
+            Some(Ok(token)) => _ = extensions.insert(token),
+            Some(Err(invalid)) => _ = extensions.insert(invalid),
+            None => {}
+        }
+    }
 }
 
 impl<S, B, RB> Service<Request<B>> for McpService<S>
@@ -92,6 +109,7 @@ where
         let tokens = CallerTokens::take(request.headers_mut());
         let opts_in = self.gateway.settings.header_opt_in;
         let opt_in = OptInHeaders::take(request.headers_mut(), opts_in);
+        self.take_subject(&mut request);
         let inner = self.inner.clone();
         // An encoded body passes through: decompression belongs outside of this layer.
         let is_read = request.method() == Method::POST && is_plain(request.headers());

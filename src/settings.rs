@@ -2,11 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use http::HeaderName;
 use serde_json::{Map, Value};
 
 use crate::{
     price::Price,
     schema_dialect::SchemaDialect,
+    tool_price::ToolPrice,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -152,6 +154,56 @@ pub enum OnMaxRounds {
     Return,
 }
 
+/// Whether models search for tools, instead of being offered each: `mcp.tool_search`.
+///
+/// A model that searches is offered the tools that are [always
+/// there](crate::registry::SelectedTool::always), and three that find, describe and call all others.
+/// It applies to requests whose tools are executed here; others are offered each tool, so that no
+/// caller has to know these three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ToolSearch {
+    /// Models are offered each tool, and a request with more than [fit](Limits::tools) is refused.
+    #[default]
+    Off,
+    /// Models search where there are more tools than [fit](Limits::tools), the caller's own included.
+    Auto,
+    /// Models search where there are more than so many tools of servers, and wherever they do with
+    /// `Auto`. From some tens on, models choose worse among all of them, and each request pays for
+    /// every definition.
+    Above(usize),
+}
+
+/// The tool search of a model's own service, used in the place of the gateway's:
+/// [`McpLayer::with_native_tool_search`](crate::McpLayer::with_native_tool_search).
+///
+/// All tools are sent, those that are not [always there](crate::registry::SelectedTool::always) with
+/// `"defer_loading": true` beside their `type`, and one entry that makes the service search.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NativeToolSearch {
+    /// `{"type": "tool_search"}`, as in OpenAI's Responses API: for services that translate chat
+    /// completions into that, since OpenAI's own chat completions do not have it
+    /// (<https://developers.openai.com/api/docs/guides/tools-tool-search>).
+    OpenAi,
+    /// `{"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}`, as LiteLLM passes
+    /// it to Claude
+    /// (<https://platform.claude.com/docs/en/agents-and-tools/tool-use/tool-search-tool>).
+    Anthropic,
+}
+
+impl NativeToolSearch {
+    /// The element of a request's `tools` that makes the service search.
+    pub(crate) fn definition(self) -> &'static str {
+        match self {
+            Self::OpenAi => r#"{"type":"tool_search"}"#,
+            Self::Anthropic => {
+                r#"{"type":"tool_search_tool_bm25_20251119","name":"tool_search_tool_bm25"}"#
+            }
+        }
+    }
+}
+
 /// All settings of the loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -162,6 +214,10 @@ pub(crate) struct Settings {
     pub(crate) streaming: Streaming,
     pub(crate) own_tools: OwnTools,
     pub(crate) on_max_rounds: OnMaxRounds,
+    /// Whether models search; `None`: by whether their service does.
+    pub(crate) tool_search: Option<ToolSearch>,
+    /// The search of the models' service, used instead of ours.
+    pub(crate) native_tool_search: Option<NativeToolSearch>,
     /// The repeats of a turn that fails once tools have run.
     pub(crate) turn_retries: u32,
     /// The dialect of the upstream, and the longest description; `None`: those of the connections.
@@ -173,7 +229,12 @@ pub(crate) struct Settings {
     pub(crate) project_required: bool,
     /// The headers `x-mcp-servers` and `x-mcp-tools` opt in.
     pub(crate) header_opt_in: bool,
+    /// The header in which callers send the token that says who they are.
+    pub(crate) subject_header: Option<HeaderName>,
+    /// Calls that may change something run one after the other.
+    pub(crate) serial_writes: bool,
     pub(crate) prices: Vec<Price>,
+    pub(crate) tool_prices: Vec<ToolPrice>,
     pub(crate) tracing: Tracing,
 }
 
@@ -221,6 +282,8 @@ impl Default for Settings {
             streaming: Streaming::default(),
             own_tools: OwnTools::default(),
             on_max_rounds: OnMaxRounds::default(),
+            tool_search: None,
+            native_tool_search: None,
             turn_retries: TURN_RETRIES,
             dialect: None,
             description_bytes: None,
@@ -228,7 +291,10 @@ impl Default for Settings {
             event_payloads: false,
             project_required: false,
             header_opt_in: false,
+            subject_header: None,
+            serial_writes: false,
             prices: Vec::new(),
+            tool_prices: Vec::new(),
             tracing: Tracing::default(),
         }
     }
@@ -240,6 +306,20 @@ impl Settings {
         self.rounds_cap
             .unwrap_or(self.limits.max_tool_rounds.min(ROUNDS))
             .max(1)
+    }
+
+    /// Returns `true` if the model of a request that says nothing of it searches for its tools: `own`
+    /// ones of the caller, and `added` ones of servers.
+    pub(crate) fn searches(&self, own: usize, added: usize) -> bool {
+        let by_default = match self.native_tool_search {
+            Some(_) => ToolSearch::Auto,
+            None => ToolSearch::Off,
+        };
+        match self.tool_search.unwrap_or(by_default) {
+            ToolSearch::Off => false,
+            ToolSearch::Auto => own + added > self.limits.tools,
+            ToolSearch::Above(most) => added > most || own + added > self.limits.tools,
+        }
     }
 
     /// Adds the cost of a turn to its `usage` if the upstream sent none, by the price of the first
@@ -259,6 +339,12 @@ impl Settings {
             usage.insert("cost".into(), cost.into());
         }
         cost.is_some()
+    }
+
+    /// The cost of a call of the tool that is offered as `name`; `None` if it has no price.
+    pub(crate) fn call_cost(&self, name: &str) -> Option<f64> {
+        let price = self.tool_prices.iter().find(|price| price.is_for(name));
+        price.map(ToolPrice::per_call)
     }
 }
 

@@ -5,10 +5,10 @@
 
 use std::{fmt, sync::Arc};
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
 
 use crate::{
-    caller::{Caller, CallerTokens},
+    caller::Caller,
     project::Project,
     refusal::Refusal,
     tool_loop::{self, Gateway, SingleCall, SingleResult},
@@ -33,6 +33,11 @@ impl ToolCaller {
         !self.0.settings.tracing.sinks.is_empty()
     }
 
+    /// The header in which callers send the token that says who they are.
+    pub(crate) fn subject_header(&self) -> Option<&HeaderName> {
+        self.0.settings.subject_header.as_ref()
+    }
+
     /// Calls a tool for `project`, and records it under `id`; takes off `headers` the tokens that are
     /// meant for servers.
     ///
@@ -48,7 +53,7 @@ impl ToolCaller {
         call: SingleCall,
         id: TraceId,
     ) -> Result<SingleResult, Refusal> {
-        let tokens = CallerTokens::take(headers).of_caller(&project, None);
+        let tokens = self.0.tokens(&project, headers);
         let caller = Caller::operator(project, tokens, id);
         tool_loop::call_single(&self.0, &caller, call).await
     }

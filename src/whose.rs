@@ -12,6 +12,7 @@ use std::{
 use crate::{
     keyed::{Digest, Keyed},
     project::Project,
+    registry::CallLimits,
 };
 
 /// The id of the API key, or the person, that sent a request of a [`Project`].
@@ -54,6 +55,25 @@ impl fmt::Debug for CallerId {
         f.debug_struct("CallerId").finish_non_exhaustive()
     }
 }
+
+/// The most calls of tools that the caller of a request may make, whatever its [`Project`] may.
+///
+/// Put it into the request's extensions beside a [`CallerId`], for which the calls are counted;
+/// without one they are not. A limit that is reached is told to the model, as those of
+/// [grants](crate::registry::ProjectGrant) are.
+///
+/// ```
+/// use mcp_layer::{CallerId, CallerLimits, Project, registry::{CallLimit, CallLimits}};
+///
+/// let limits = CallLimits::default().with(CallLimit::PerMinute, 60)?;
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(Project::new("web"));
+/// request.extensions_mut().insert(CallerId::new("key-7"));
+/// request.extensions_mut().insert(CallerLimits(limits));
+/// # Ok::<(), mcp_layer::registry::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CallerLimits(pub CallLimits);
 
 /// The caller of a request, as hashes.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@
 //! | `mcp_call.rs` | one call of a tool with the MCP client | a POST of the same JSON with reqwest |
 //! | `credential.rs` | what a request's credential costs | a server that needs none |
 //! | `scrub.rs` | looking for a credential in what a server says | reading the same JSON |
+//! | `search.rs` | 5,000 tools that a model searches | 20 that it is offered |
 //! | `streams.rs` | streamed answers, passed on and executed | a proxy that copies bytes |
 //! | `kept.rs` | turns that go back in part, and histories that are made whole | the same with tools of the caller's alone; the whole history |
 //! | `traces.rs` | the tool loop with a record of each exchange | the same without |
@@ -40,6 +41,7 @@ mod pair;
 mod pass_through;
 mod rounds;
 mod scrub;
+mod search;
 mod streams;
 mod support;
 #[path = "../tool.rs"]
@@ -72,6 +74,7 @@ fn main() {
         credential::group(&runtime),
         scrub::group(&runtime),
         streams::group(&runtime, &ways),
+        search::group(&runtime),
         traces::group(&runtime),
     ];
     for group in &groups {
@@ -83,6 +86,7 @@ fn main() {
         pair::print_table(&groups);
         streams::print_latency(&runtime, &ways);
         kept::print_bytes(&runtime);
+        search::print_index(&runtime);
     }
     for group in &groups {
         group.check();

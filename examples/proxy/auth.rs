@@ -4,8 +4,9 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, Project,
+    CallerId, CallerLimits, Project,
     admin::{ClientAddress, Throttle},
+    registry::CallLimits,
 };
 
 use crate::{
@@ -22,6 +23,8 @@ pub const LONGEST: usize = 4096;
 pub struct Caller {
     pub project: Project,
     pub id: Option<CallerId>,
+    /// The limits of its key.
+    pub limits: CallLimits,
 }
 
 impl Caller {
@@ -31,6 +34,7 @@ impl Caller {
         extensions.insert(self.project);
         if let Some(id) = self.id {
             extensions.insert(id);
+            extensions.insert(CallerLimits(self.limits));
         }
     }
 }
@@ -63,11 +67,13 @@ impl Door {
         let caller = match self.keys.find(sent, SystemTime::now()) {
             Found::Unneeded => {
                 return Ok(Caller {
+                    limits: CallLimits::default(),
                     project: Project::default(),
                     id: None,
                 });
             }
-            Found::Key(project, caller) => Caller {
+            Found::Key(project, caller, limits) => Caller {
+                limits,
                 project,
                 id: Some(caller),
             },

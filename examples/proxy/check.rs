@@ -1,20 +1,26 @@
 //! `--check`: lists the tools that would be offered, without calling a model.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, future::ready, stream};
 use mcp_layer::{
-    CallerTokens, Connections, Inactive, Limits,
+    CallerTokens, Connections, Inactive, LeftOut, Limits, ServerTools,
     registry::{
-        BoxFuture, Error, Filter, ModelRules, Observation, ObservationStore, Server, ServerId,
-        Store,
+        BoxFuture, Error, Filter, ModelRules, Observation, ObservationStore, ProjectGrant, Server,
+        ServerId, Store,
     },
 };
 use tokio::time::timeout;
 
 use crate::{
     check_models::{self, Found, FoundServers},
-    storage,
+    check_settings, storage,
+    subject::{self, SubjectHeader},
+    tool_search::Searching,
 };
 
 /// The characters of a description that are shown.
@@ -23,12 +29,14 @@ const DESCRIPTION_LEN: usize = 60;
 const AT_ONCE: usize = 32;
 
 /// What an operator of several replicas has to know where there is no database.
-pub const IN_MEMORY: &str = "exchanges are kept in memory: with several replicas, set a database, or send each caller to the same one every time";
+pub const IN_MEMORY: &str = "exchanges are kept in memory, and limits and budgets counted there: with several replicas, set a database; without one, send each caller to the same replica every time, and each grants as much";
 
 /// The result of the check.
 pub struct Report {
     /// The report for people.
     pub text: String,
+    /// The offered names of all tools.
+    pub offered: Vec<String>,
     /// `true` if every enabled server can be used.
     pub all_well: bool,
 }
@@ -74,12 +82,14 @@ impl ObservationStore for Untouched {
 }
 
 /// Lists the tools of each server of the file and of the database, and what aliases and defaults
-/// would get of them.
+/// would get of them. `projects` are those of callers' keys, if there are keys.
 pub async fn check(
     registry: &dyn Store,
-    models: &ModelRules,
+    (models, projects): (&ModelRules, Option<&BTreeSet<String>>),
     connections: &Connections,
     limits: &Limits,
+    searching: Searching,
+    subject: Option<&SubjectHeader>,
 ) -> Result<Report, Error> {
     let patience = limits.resolve;
     // All of them: it is the operator's own list.
@@ -93,25 +103,40 @@ pub async fn check(
         (server, listed)
     });
     let mut rows = vec![["SERVER", "OFFERED NAME", "TOOL", "DESCRIPTION"].map(String::from)];
-    let (mut servers, mut tools, mut unusable) = (0, 0, 0);
+    let (mut servers, mut unusable) = (0, 0);
+    let mut offered = Vec::new();
     let asked: Vec<_> = asked.buffered(AT_ONCE).collect().await;
     let mut found = FoundServers::new();
+    let granted = check_settings::grants(asked.iter().map(|(server, _)| server));
     for (server, listed) in asked {
         servers += 1;
+        let is_in_vain = subject::is_in_vain(&server, subject);
         let mut is_callers = false;
-        let has: Result<usize, String>;
+        let has: Result<Vec<String>, String>;
         match listed {
             Ok(Ok(listed)) => {
-                tools += listed.offered.len();
-                has = Ok(listed.offered.len());
+                let in_vain = granted_in_vain(&server, &listed);
+                has = Ok(listed
+                    .offered
+                    .iter()
+                    .map(|tool| tool.name.clone())
+                    .collect());
                 for tool in listed.offered {
                     let description = first_line(tool.description.as_deref().unwrap_or_default());
+                    offered.push(tool.offered_name.clone());
                     rows.push(row(&server, tool.offered_name, tool.name, description));
                 }
                 for tool in listed.left_out {
                     let reason = format!("left out: {}", tool.reason());
                     rows.push(row(&server, "-".into(), tool.tool().into(), reason));
                 }
+                rows.extend(in_vain);
+            }
+            Ok(Err(Inactive::TokenMissing)) if is_in_vain => {
+                unusable += 1;
+                let reason = format!("inactive: {}", subject::IN_VAIN);
+                has = Err(reason.clone());
+                rows.push(row(&server, "-".into(), "-".into(), reason));
             }
             Ok(Err(inactive)) => {
                 // Disabled on purpose, or for callers with a token of their own: no reason to
@@ -134,6 +159,12 @@ pub async fn check(
                 rows.push(row(&server, "-".into(), "-".into(), reason));
             }
         }
+        let grants = server.grants.iter().map(ProjectGrant::project);
+        let unknown = grants.filter(|one| projects.is_some_and(|all| !all.contains(*one)));
+        for project in unknown {
+            let reason = format!("has a grant for {project}, a project without an API key");
+            rows.push(row(&server, "-".into(), "-".into(), reason));
+        }
         let (name, tools) = (server.name.clone(), has);
         let of_server = Found {
             server,
@@ -146,13 +177,21 @@ pub async fn check(
         0 => String::new(),
         _ => table(&rows) + "\n",
     };
-    text += &format!("{}, {}", count(servers, "server"), count(tools, "tool"));
+    text += &format!(
+        "{}, {}",
+        count(servers, "server"),
+        count(offered.len(), "tool")
+    );
     if unusable > 0 {
         text += &format!("; {} cannot be used", count(unusable, "server"));
     }
+    let budgets = check_settings::budgets(models, projects);
+    for line in granted.into_iter().chain(budgets) {
+        text += &format!("\n{line}");
+    }
     let mut faulty = 0;
     if !models.is_empty() {
-        let (rows, no_good) = check_models::rows(models, &found, limits.tools);
+        let (rows, no_good) = check_models::rows(models, &found, limits.tools, searching);
         faulty = no_good;
         text += &format!("\n\n{}\n", table(&rows));
         text += &count(models.aliases().len(), "alias");
@@ -163,8 +202,28 @@ pub async fn check(
     }
     Ok(Report {
         text,
+        offered,
         all_well: unusable + faulty == 0,
     })
+}
+
+/// A row for each tool that a grant names and that nobody is offered.
+fn granted_in_vain(server: &Arc<Server>, listed: &ServerTools) -> Vec<[String; 4]> {
+    let offered = listed.offered.iter().map(|tool| &*tool.name);
+    let left_out = listed.left_out.iter().map(LeftOut::tool);
+    let known: HashSet<&str> = offered.chain(left_out).collect();
+    let named = server.grants.iter().flat_map(|grant| {
+        let tools = grant.tools().into_iter().flatten();
+        let tools = tools.chain(grant.tool_limits().keys());
+        let unknown = tools.filter(|tool| !known.contains(&***tool));
+        unknown.map(|tool| (tool, grant.project()))
+    });
+    let named: BTreeSet<_> = named.collect();
+    let rows = named.into_iter().map(|(tool, project)| {
+        let reason = format!("granted to {project}, but not selected, or not listed by the server");
+        row(server, "-".into(), tool.clone(), reason)
+    });
+    rows.collect()
 }
 
 fn row(server: &Arc<Server>, offered_name: String, tool: String, text: String) -> [String; 4] {

@@ -7,13 +7,15 @@ use mcp_layer::{
     registry::{DefaultServers, ModelAlias, ModelRules, Projects, Server},
 };
 
+use crate::tool_search::Searching;
+
 /// The most projects and servers that a row names.
 const NAMED: usize = 5;
 
-/// What was found out of a server: the number of its tools, or why it has none.
+/// What was found out of a server: its tools by their own names, or why it has none.
 pub struct Found {
     pub server: std::sync::Arc<Server>,
-    pub tools: Result<usize, String>,
+    pub tools: Result<Vec<String>, String>,
     /// Callers bring their own tokens: who does has its tools.
     pub is_callers: bool,
 }
@@ -25,8 +27,13 @@ pub fn rows(
     rules: &ModelRules,
     found: &FoundServers,
     most_tools: usize,
+    searching: Searching,
 ) -> (Vec<[String; 4]>, usize) {
-    let check = Check { found, most_tools };
+    let check = Check {
+        found,
+        most_tools,
+        searching,
+    };
     let mut rows = vec![["MODEL", "PROJECTS", "SERVERS", "REQUESTS GET"].map(String::from)];
     let mut faulty = 0;
     for alias in rules.aliases() {
@@ -65,6 +72,7 @@ pub fn rows(
 struct Check<'a> {
     found: &'a FoundServers,
     most_tools: usize,
+    searching: Searching,
 }
 
 impl Check<'_> {
@@ -82,7 +90,7 @@ impl Check<'_> {
 
     /// What these servers have for all of these projects; `None` stands for every project.
     fn servers(&self, servers: &[ServerName], projects: &[Option<&str>]) -> Result<String, String> {
-        let (mut tools, mut with_token) = (0, Vec::new());
+        let (mut tools, mut with_token) = (vec![0; projects.len()], Vec::new());
         for name in servers {
             let found = self.found.get(name);
             let found = found.ok_or_else(|| format!("there is no server {name}"))?;
@@ -90,16 +98,36 @@ impl Check<'_> {
                 check_project(&found.server, *project)?;
             }
             match &found.tools {
-                Ok(count) => tools += count,
+                Ok(listed) => {
+                    for (tools, project) in tools.iter_mut().zip(projects) {
+                        *tools += granted(&found.server, listed, *project)?;
+                    }
+                }
                 Err(_) if found.is_callers => with_token.push(name),
                 Err(reason) => return Err(format!("{name} is {reason}")),
             }
         }
-        if tools > self.most_tools {
-            let most = self.most_tools;
-            return Err(format!("{tools} tools are too many, at most {most} fit"));
+        let least = tools.iter().copied().min().unwrap_or_default();
+        let tools = tools.into_iter().max().unwrap_or_default();
+        let most = self.most_tools;
+        // Whoever names a model alone has the loop, and so the search.
+        let is_searched = self.searching.is_for(tools, most);
+        if tools > most && !is_searched {
+            return Err(format!(
+                "{tools} tools are too many, at most {most} fit; tool_search = \"auto\" has models search for them"
+            ));
         }
-        let tools = format!("{tools} tool{}", if tools == 1 { "" } else { "s" });
+        let tools = format!(
+            "{}{tools} tool{}{}",
+            // Of several projects, each may be granted others.
+            if least < tools {
+                format!("{least} to ")
+            } else {
+                String::new()
+            },
+            if tools == 1 { "" } else { "s" },
+            if is_searched { ", found by search" } else { "" }
+        );
         Ok(match with_token.is_empty() {
             true => tools,
             false => format!(
@@ -118,6 +146,20 @@ fn check_project(server: &Server, project: Option<&str>) -> Result<(), String> {
             Err(format!("{name} is not for the project {project}"))
         }
         _ => Ok(()),
+    }
+}
+
+/// How many of the `listed` tools of a server a project is granted.
+fn granted(server: &Server, listed: &[String], project: Option<&str>) -> Result<usize, String> {
+    let Some(project) = project else {
+        return Ok(listed.len());
+    };
+    let granted = listed
+        .iter()
+        .filter(|tool| server.grants.has(project, tool));
+    match granted.count() {
+        0 if !listed.is_empty() => Err(format!("{project} is granted no tool of {}", server.name)),
+        granted => Ok(granted),
     }
 }
 

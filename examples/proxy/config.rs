@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    OnMaxRounds, OwnTools, Price, SchemaDialect, Streaming,
+    OnMaxRounds, OwnTools, SchemaDialect, Streaming,
     registry::ApiKey,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
@@ -28,8 +28,9 @@ use crate::{
     browser::{Hosts, Origins},
     client, declared_keys,
     environment::{Environment, Source},
-    file::File,
+    file::{File, Prices},
     follow_keys::FollowKeys,
+    guards::{self, Guard},
     limits::Limits,
     oidc, operators, otlp,
     paths::Paths,
@@ -38,6 +39,8 @@ use crate::{
     sealing,
     secrets::Named,
     storage::Database,
+    subject::SubjectHeader,
+    tool_search::{self, Searching},
     upstream::UpstreamKey,
     vision::{self, Vision},
 };
@@ -49,8 +52,9 @@ use crate::{
 #[derive(Clone, Parser)]
 #[command(version)]
 pub struct Flags {
-    /// Configuration file (TOML); changes of its [[servers]], [[models]] and [[defaults]] take effect
-    /// while the proxy runs
+    /// Configuration file (TOML); changes of its [[servers]], [[models]], [[defaults]],
+    /// [[projects]], [[api_keys]] and [[operators]] take effect while the proxy runs, those of
+    /// [[guards]] at SIGHUP
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8787]
@@ -84,13 +88,28 @@ pub struct Flags {
     /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
+    /// When models search for tools instead of being offered each: off, auto (where a request has
+    /// more than fit, 128), or a number: where servers have more tools than that, and where auto
+    /// does; mcp.tool_search of a request wins [default: off, or auto with --native-tool-search]
+    #[arg(long, value_name = "MODE")]
+    tool_search: Option<tool_search::Mode>,
+    /// Tool search of the upstream that is used instead of the proxy's [default: none]
+    #[arg(long, value_name = "API")]
+    native_tool_search: Option<tool_search::NativeMode>,
     /// Whether callers may choose servers by the header x-mcp-servers [default: true]
     #[arg(long, value_name = "BOOLEAN")]
     header_opt_in: Option<bool>,
+    /// Header in which callers send the JWT that says who their user is, to be exchanged for servers whose
+    /// grant is token_exchange [default: none]
+    #[arg(long, value_name = "HEADER")]
+    subject_token_header: Option<String>,
     /// Put arguments, results and texts of progress into the events of mcp.events, with likely secrets
     /// masked
     #[arg(long)]
     event_payloads: bool,
+    /// Run the calls of a turn that may change something one after the other, in the order of the turn
+    #[arg(long)]
+    serial_writes: bool,
     /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -256,10 +275,15 @@ pub struct Config {
     pub streaming: Streaming,
     pub own_tools: OwnTools,
     pub on_max_rounds: OnMaxRounds,
+    pub searching: Searching,
     /// Callers may choose servers by header.
     pub header_opt_in: bool,
+    /// The header in which callers say who their user is.
+    pub subject: Option<SubjectHeader>,
     /// Events of callers have arguments, results and texts of progress.
     pub event_payloads: bool,
+    /// Calls that may change something run one after the other.
+    pub serial_writes: bool,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
@@ -284,9 +308,11 @@ pub struct Config {
     pub trace_content: bool,
     pub log_format: LogFormat,
     pub limits: Limits,
-    pub prices: Vec<Price>,
+    pub prices: Prices,
     /// The models that take images and recordings, besides the known ones.
     pub vision: Vec<Vision>,
+    /// What sees calls and results, in its order.
+    pub guards: Vec<Guard>,
     pub check: bool,
 }
 
@@ -518,8 +544,18 @@ impl Config {
                 MaxRoundsMode::Answer => OnMaxRounds::Answer,
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
+            searching: Searching {
+                mode: flags.tool_search.or(file.tool_search),
+                native: flags.native_tool_search.or(file.native_tool_search),
+            },
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
+            subject: flags
+                .subject_token_header
+                .or(file.subject_token_header)
+                .map(|name| SubjectHeader::parse(&name))
+                .transpose()?,
             event_payloads: flags.event_payloads || file.event_payloads,
+            serial_writes: flags.serial_writes || file.serial_writes,
             dialect: match flags
                 .schema_dialect
                 .or(file.schema_dialect)
@@ -557,10 +593,9 @@ impl Config {
             },
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
-            prices: (file.prices.into_iter().enumerate())
-                .map(|(index, price)| price.price(index))
-                .collect::<Result<_, _>>()?,
+            prices: Prices::read(file.prices)?,
             vision: file.vision,
+            guards: guards::read(file.guards)?,
             check: flags.check,
         })
     }

@@ -8,7 +8,7 @@ use mcp_layer::{
     outbound::Outbound,
     registry::{
         ApiKeyStore, AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore, SqlFault,
-        SqlRegistry, Store, TraceStore, overview::OverviewStore,
+        SqlRegistry, Store, TraceStore, overview::OverviewStore, usage::UsageStore,
     },
     secret::{KeyId, KeyRing},
 };
@@ -58,6 +58,11 @@ impl OpenDatabase {
 
     /// The figures of the overview.
     pub fn overview(&self) -> Arc<dyn OverviewStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    /// What is used of limits and budgets.
+    pub fn usage(&self) -> Arc<dyn UsageStore> {
         Arc::new(self.registry.clone())
     }
 

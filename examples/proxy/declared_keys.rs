@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use mcp_layer::{
     Project,
-    registry::{ApiKey, ApiKeyDigest, ApiKeyId},
+    registry::{ApiKey, ApiKeyDigest, ApiKeyId, CallLimit, CallLimits, Error},
     secret::ExposeSecret,
 };
 use serde::Deserialize;
@@ -21,6 +21,17 @@ pub struct DeclaredKey {
     key_file: Option<PathBuf>,
     key_sha256: Option<String>,
     project: String,
+    #[serde(default)]
+    limits: KeyLimits,
+}
+
+/// The most calls of tools that requests with a key may make.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table of limits")]
+struct KeyLimits {
+    calls_per_minute: Option<u32>,
+    calls_per_day: Option<u32>,
+    calls_at_once: Option<u32>,
 }
 
 /// Reads the keys of all entries.
@@ -28,17 +39,19 @@ pub fn read(entries: &[DeclaredKey]) -> Result<Vec<ApiKey>, Invalid> {
     let mut known: Vec<ApiKey> = Vec::with_capacity(entries.len());
     for (index, entry) in entries.iter().enumerate() {
         let place = format!("api_keys[{index}]");
-        let invalid = |reason: &str| Invalid::new(format!("{place}: {reason}"));
+        let told = format!("api_keys: number {}", index + 1);
+        let invalid = |reason: &str| Invalid::new(format!("{told}: {reason}"));
         if entry.project.trim().is_empty() {
             return Err(invalid("the project has no name"));
         }
-        let digest = entry.digest(&place)?;
+        let digest = entry.digest(&told)?;
         if known.iter().any(|other| other.digest == digest) {
             return Err(invalid("this key already exists"));
         }
         let name = entry.name(&place);
         let id = id(&place, &name);
         let key = ApiKey::new(id, digest, name, Project::new(&*entry.project));
+        let key = key.and_then(|key| Ok(key.with_limits(entry.limits.read()?)));
         known.push(key.map_err(|error| invalid(&error.to_string()))?);
     }
     Ok(known)
@@ -47,6 +60,20 @@ pub fn read(entries: &[DeclaredKey]) -> Result<Vec<ApiKey>, Invalid> {
 /// Lists the files that keys are read from.
 pub fn files(entries: &[DeclaredKey]) -> impl Iterator<Item = &Path> {
     entries.iter().filter_map(|entry| entry.key_file.as_deref())
+}
+
+impl KeyLimits {
+    fn read(self) -> Result<CallLimits, Error> {
+        let all = [
+            (CallLimit::PerMinute, self.calls_per_minute),
+            (CallLimit::PerDay, self.calls_per_day),
+            (CallLimit::AtOnce, self.calls_at_once),
+        ];
+        let mut set = all.into_iter().filter_map(|(of, calls)| Some((of, calls?)));
+        set.try_fold(CallLimits::default(), |limits, (of, calls)| {
+            limits.with(of, calls)
+        })
+    }
 }
 
 impl DeclaredKey {
@@ -62,20 +89,20 @@ impl DeclaredKey {
     }
 
     fn digest(&self, place: &str) -> Result<ApiKeyDigest, Invalid> {
-        let invalid = |reason: &str| Invalid::new(format!("{place}{reason}"));
+        let invalid = |reason: &str| Invalid::new(format!("{place}: {reason}"));
         let named = Named {
             variable: self.key_env.clone(),
             file: self.key_file.clone(),
         };
-        match (named.read(&format!("{place}.key"))?, &self.key_sha256) {
+        match (named.read(&format!("{place}: key"))?, &self.key_sha256) {
             (Some(key), None) if key.expose_secret().len() > LONGEST => {
-                Err(invalid(&format!(": a key has at most {LONGEST} bytes")))
+                Err(invalid(&format!("a key has at most {LONGEST} bytes")))
             }
             (Some(key), None) => Ok(ApiKeyDigest::of(key.expose_secret())),
             (None, Some(hex)) => from_hex(hex).ok_or_else(|| {
-                invalid(".key_sha256: must be 64 hexadecimal digits, as sha256sum prints them")
+                invalid("key_sha256 must be 64 hexadecimal digits, as sha256sum prints them")
             }),
-            _ => Err(invalid(" needs one of key_file, key_env or key_sha256")),
+            _ => Err(invalid("needs one of key_file, key_env or key_sha256")),
         }
     }
 }

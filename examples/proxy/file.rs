@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mcp_layer::{Price, secret::Doubtful};
+use mcp_layer::{Price, ToolPrice, secret::Doubtful};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
@@ -15,8 +15,9 @@ use crate::{
         DialectMode, Invalid, LogFormat, MaxRoundsMode, OwnToolsMode, PayloadMode, StreamingMode,
     },
     declared_keys::DeclaredKey,
+    guards,
     limits::Limits,
-    oidc, operators,
+    oidc, operators, tool_search,
     vision::Vision,
 };
 
@@ -37,8 +38,12 @@ pub struct File {
     pub streaming: Option<StreamingMode>,
     pub own_tools: Option<OwnToolsMode>,
     pub on_max_rounds: Option<MaxRoundsMode>,
+    pub tool_search: Option<tool_search::Mode>,
+    pub native_tool_search: Option<tool_search::NativeMode>,
     pub header_opt_in: Option<bool>,
+    pub subject_token_header: Option<String>,
     pub event_payloads: bool,
+    pub serial_writes: bool,
     pub schema_dialect: Option<DialectMode>,
     pub description_limit: Option<u32>,
     pub allow_egress: Vec<String>,
@@ -59,24 +64,36 @@ pub struct File {
     pub trace_content: bool,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
-    pub prices: Vec<ModelPrice>,
+    pub prices: Vec<EnteredPrice>,
     pub vision: Vec<Vision>,
+    pub guards: Vec<guards::Declared>,
     #[serde(rename = "servers")]
     _servers: IgnoredAny,
     #[serde(rename = "models")]
     _models: IgnoredAny,
     #[serde(rename = "defaults")]
     _defaults: IgnoredAny,
+    #[serde(rename = "projects")]
+    _projects: IgnoredAny,
 }
 
-/// The price of a model's tokens per million.
+/// The price of a model's tokens per million, or of a tool's calls.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table [[prices]]")]
-pub struct ModelPrice {
-    model: String,
-    input: f64,
+pub struct EnteredPrice {
+    model: Option<String>,
+    input: Option<f64>,
     cached_input: Option<f64>,
-    output: f64,
+    output: Option<f64>,
+    tool: Option<String>,
+    per_call: Option<f64>,
+}
+
+/// Prices of both kinds, each in the order of the file.
+#[derive(Default)]
+pub struct Prices {
+    pub models: Vec<Price>,
+    pub tools: Vec<ToolPrice>,
 }
 
 impl File {
@@ -143,23 +160,66 @@ pub fn without_value(message: &str) -> String {
     }
 }
 
-impl ModelPrice {
-    /// Converts the price; `index` is its position in the file.
-    pub fn price(self, index: usize) -> Result<Price, Invalid> {
-        let numbers = [self.input, self.output, self.cached_input.unwrap_or(0.0)];
-        if !numbers
-            .iter()
-            .all(|price| price.is_finite() && *price >= 0.0)
-        {
-            return Err(Invalid::new(format!(
-                "prices: number {} has a price that is negative or not a number",
-                index + 1
-            )));
+impl Prices {
+    /// Reads the prices of a file.
+    pub fn read(entered: Vec<EnteredPrice>) -> Result<Self, Invalid> {
+        let mut prices = Self::default();
+        for (index, price) in entered.into_iter().enumerate() {
+            let wrong =
+                |reason: &str| Invalid::new(format!("prices: number {} {reason}", index + 1));
+            let numbers = [
+                price.input,
+                price.cached_input,
+                price.output,
+                price.per_call,
+            ];
+            let mut numbers = numbers.into_iter().flatten();
+            if !numbers.all(|price| price.is_finite() && price >= 0.0) {
+                return Err(wrong("has a price that is negative or not a number"));
+            }
+            match price {
+                EnteredPrice {
+                    model: Some(model),
+                    input: Some(input),
+                    cached_input,
+                    output: Some(output),
+                    tool: None,
+                    per_call: None,
+                } => {
+                    let price = Price::new(model, input, output);
+                    let cached_input = cached_input.unwrap_or(input);
+                    prices.models.push(price.with_cached_input(cached_input));
+                }
+                EnteredPrice {
+                    model: None,
+                    input: None,
+                    cached_input: None,
+                    output: None,
+                    tool: Some(tool),
+                    per_call: Some(per_call),
+                } => prices.tools.push(ToolPrice::new(tool, per_call)),
+                EnteredPrice {
+                    model: Some(_),
+                    tool: None,
+                    per_call: None,
+                    input,
+                    output,
+                    ..
+                } => {
+                    let missing = match (input, output) {
+                        (None, None) => "input and output",
+                        (None, _) => "input",
+                        _ => "output",
+                    };
+                    return Err(wrong(&format!("has a model, and needs {missing}")));
+                }
+                _ => {
+                    return Err(wrong(
+                        "is neither a model with input and output, nor a tool with per_call",
+                    ));
+                }
+            }
         }
-        let price = Price::new(self.model, self.input, self.output);
-        Ok(match self.cached_input {
-            Some(cached) => price.with_cached_input(cached),
-            None => price,
-        })
+        Ok(prices)
     }
 }

@@ -21,7 +21,9 @@ use std::{
 use arc_swap::ArcSwap;
 use mcp_layer::{
     CallerId, Project,
-    registry::{ApiKey, ApiKeyDigest, ApiKeyId, ApiKeyStore, ApiKeys, BoxFuture, Error},
+    registry::{
+        ApiKey, ApiKeyDigest, ApiKeyId, ApiKeyStore, ApiKeys, BoxFuture, CallLimits, Error,
+    },
 };
 use tokio::time::sleep;
 
@@ -59,6 +61,7 @@ struct Table {
 struct Known {
     project: Project,
     caller: CallerId,
+    limits: CallLimits,
     expires_at: Option<SystemTime>,
     /// The uses of a stored key; a file has no place for them.
     uses: Option<Arc<Uses>>,
@@ -75,7 +78,7 @@ struct Uses {
 pub enum Found {
     /// Nobody needs a key.
     Unneeded,
-    Key(Project, CallerId),
+    Key(Project, CallerId, CallLimits),
     Expired,
     Unknown,
     /// Not a key of the file, and the others cannot be looked at.
@@ -141,7 +144,7 @@ impl Keys {
                 if let Some(uses) = &known.uses {
                     uses.note(now);
                 }
-                Found::Key(known.project.clone(), known.caller.clone())
+                Found::Key(known.project.clone(), known.caller.clone(), known.limits)
             }
             None => Found::Unknown,
         }
@@ -223,6 +226,7 @@ impl Table {
             let known = Known {
                 project: key.project.clone(),
                 caller: CallerId::new(digest),
+                limits: key.limits,
                 expires_at: key.expires_at,
                 uses,
             };

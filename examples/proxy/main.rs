@@ -21,6 +21,7 @@ mod browser;
 mod caller_body;
 mod check;
 mod check_models;
+mod check_settings;
 mod client;
 mod commands;
 mod config;
@@ -36,6 +37,7 @@ mod first;
 mod follow_keys;
 mod forwarded;
 mod front;
+mod guards;
 mod head_timer;
 mod headers;
 mod hidden;
@@ -68,21 +70,24 @@ mod setting;
 mod shed;
 mod silence;
 mod storage;
+mod subject;
 mod target;
+mod tool_search;
 mod upstream;
 mod vision;
 mod watch;
 
 use std::{
-    env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    collections::BTreeSet, env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
     thread::available_parallelism,
 };
 
 use mcp_layer::{
     Connections, McpLayer, Monitor, SchemaDialect,
     admin::{Chat, Metrics, Throttle},
+    guard::Guards,
     outbound::{EgressRules, Outbound},
-    registry::{ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
+    registry::{ApiKeyStore, ModelRegistry, ModelStore, Overlay, Store, overview::OverviewSink},
 };
 use mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
@@ -170,6 +175,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .map_err(|error| Invalid::because(&error))?
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
+    let rules = guards::rules(&config.guards, &outbound)?;
+    let guards = Guards::new(rules.clone());
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let keys = keys(&config, &storage)?;
     let declared = declared.over(storage.servers, storage.models, config.dialect);
@@ -182,7 +189,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .transpose()?;
     let declared_operators = operators::read(&config.operators)?;
     let named = operators::list(&declared_operators)?;
-    let connections = Connections::builder(outbound)
+    let connections = Connections::builder(outbound.clone())
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations);
     let connections = match config.check {
@@ -206,25 +213,43 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .transpose()?;
 
     if config.check {
-        let rules = models.rules(storage::ORGANIZATION);
+        let models = models.rules(storage::ORGANIZATION);
         let limits = config.limits.of_requests();
-        let report = check::check(&registry, &rules, &connections, &limits).await;
-        let report = report.map_err(|error| Invalid::because(&error))?;
+        let projects = key_projects(&config, &*storage.api_keys);
+        let (searching, subject) = (config.searching, config.subject.as_ref());
+        let report = check::check(
+            &registry,
+            (&models, projects.as_ref()),
+            &connections,
+            &limits,
+            searching,
+            subject,
+        );
+        let report = report.await.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         println!("{}", vision::told(&config.vision));
+        println!("{}", searching.told(limits.tools));
+        println!("{}", guards::told(&config.guards, &rules, &report.offered));
+        for line in check_settings::prices(&config.prices, &report.offered) {
+            println!("{line}");
+        }
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
+    subject::warn(&registry, config.subject.as_ref()).await;
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let counts = Counts::default();
     let counted = counts.clone();
     let metrics = Metrics::default().with_more(move |text| counted.write(text));
     let is_scraped = side.is_some() || config.metrics_listen.is_some();
-    let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
+    let mut mcp = layer(&config, registry.clone(), connections.clone())
+        .with_models(models.clone())
+        .with_guards(guards.clone())
+        .with_usage(storage.usage.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
         mcp = mcp.with_exchanges(database.exchanges());
@@ -263,6 +288,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_operator_sessions(storage.operator_sessions)
             .with_operators(named.clone())
             .with_overview(storage.overview)
+            .with_usage(storage.usage)
             .with_metrics(metrics);
         let admin = match oidc {
             Some(oidc) => admin.with_oidc(oidc),
@@ -280,6 +306,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         registry,
         models: Arc::new(models.clone()),
         connections: connections.clone(),
+        subject: config.subject.clone(),
         patience: config.limits.of_requests().resolve,
     };
     let ready = Ready::new(draining.clone(), storage.database.clone());
@@ -333,7 +360,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     }
     introduce(&config, address, operators);
 
-    let reload = Reload::new(flags, &config, models, upstream);
+    let reload = Reload::new(flags, &config, models, upstream, (guards, outbound));
     tokio::spawn(hang_ups.each(reload));
     if let Source::File(path) = config.source.clone() {
         let entries = config.operators.clone();
@@ -371,6 +398,15 @@ fn keys(config: &Config, storage: &Storage) -> Result<Keys, Invalid> {
     }
     let store = storage.api_keys.clone();
     Ok(Keys::new(config.api_keys.clone(), store, config.wants_keys))
+}
+
+/// The projects of callers' keys; `None` where there are none, or nobody can tell.
+fn key_projects(config: &Config, made: &dyn ApiKeyStore) -> Option<BTreeSet<String>> {
+    let made = made.api_keys().ok()?;
+    let declared = config.api_keys.iter().map(|key| &key.project);
+    let projects = declared.chain(made.iter().map(|key| &key.project));
+    let projects: BTreeSet<_> = projects.map(|project| project.name().to_owned()).collect();
+    Some(projects).filter(|projects| !projects.is_empty())
 }
 
 /// Announces the proxy's addresses.
@@ -482,12 +518,19 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_on_max_rounds(config.on_max_rounds)
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
-        .with_prices(config.prices.clone())
+        .with_serial_writes(config.serial_writes)
+        .with_prices(config.prices.models.clone())
+        .with_tool_prices(config.prices.tools.clone())
         .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
         .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
+    let layer = config.searching.over(layer);
+    let layer = match &config.subject {
+        Some(header) => layer.with_subject_header(header.name().clone()),
+        None => layer,
+    };
     let layer = match config.otlp {
         Some(_) => layer.with_trace_context(otlp::context),
         None => layer,

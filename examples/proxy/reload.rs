@@ -8,23 +8,26 @@ use std::{
     mem,
 };
 
-use mcp_layer::registry::Overlay;
+use mcp_layer::{guard::Guards, outbound::Outbound, registry::Overlay};
 use toml::Table;
 use url::Url;
 
 use crate::{
     config::{Config, Flags, Invalid},
+    guards,
     upstream::{Upstream, UpstreamKey},
 };
 
 /// The keys of the file that take effect without a restart; those of the upstream's key may name
 /// another variable or file, but not none, since what callers reach depends on it.
-const FOLLOWED: [&str; 8] = [
+const FOLLOWED: [&str; 10] = [
     "api_keys",
     "operators",
     "servers",
     "models",
     "defaults",
+    "guards",
+    "projects",
     "upstream",
     "upstream_key_env",
     "upstream_key_file",
@@ -59,6 +62,9 @@ pub struct Reload {
     flags: Flags,
     servers: Overlay,
     upstream: Upstream,
+    guards: Guards,
+    /// The way to their webhooks.
+    outbound: Outbound,
     started: Written,
     now: Now,
 }
@@ -90,11 +96,19 @@ struct Read {
 }
 
 impl Reload {
-    pub fn new(flags: Flags, config: &Config, servers: Overlay, upstream: Upstream) -> Self {
+    pub fn new(
+        flags: Flags,
+        config: &Config,
+        servers: Overlay,
+        upstream: Upstream,
+        (guards, outbound): (Guards, Outbound),
+    ) -> Self {
         Self {
             flags,
             servers,
             upstream,
+            guards,
+            outbound,
             started: config.written.clone(),
             now: Now::of(config),
         }
@@ -149,12 +163,14 @@ impl Reload {
                 Some(self.upstream.another(base, key, next.roots.as_deref())?)
             }
         };
+        let guards = guards::rules(&config.guards, &self.outbound)?;
         // The last that may fail.
         let servers = self.servers.reload().await;
         servers.map_err(|error| Invalid::because(&error))?;
         if let Some(provider) = provider {
             self.upstream.replace(provider);
         }
+        self.guards.replace(guards);
         self.now = next;
         Ok(Read { applied, waiting })
     }

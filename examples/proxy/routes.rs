@@ -17,6 +17,7 @@ use crate::{
     config::chain,
     refusal::Refusal,
     storage,
+    subject::SubjectHeader,
 };
 
 /// The most servers listed, the first by name: more than a caller can make sense of, and no more
@@ -64,6 +65,8 @@ pub struct Servers {
     /// Aliases of models, and defaults.
     pub models: Arc<dyn ModelRegistry>,
     pub connections: Connections,
+    /// The header in which callers say who their user is.
+    pub subject: Option<SubjectHeader>,
     /// The time for all servers together to list their tools.
     pub patience: Duration,
 }
@@ -81,7 +84,11 @@ impl Servers {
     /// `server_label` of an entry of `tools`, and as its `model`; and what it gets by default.
     async fn list(&self, caller: &Caller, headers: &mut HeaderMap) -> Answer {
         let tokens = CallerTokens::take(headers);
-        let tokens = &tokens.of_caller(&caller.project, caller.id.as_ref());
+        let tokens = tokens.of_caller(&caller.project, caller.id.as_ref());
+        let tokens = &match &self.subject {
+            Some(header) => tokens.with_subject_of(headers, header.name()),
+            None => tokens,
+        };
         let mut filter = Filter::default();
         filter.project = Some(caller.project.name().to_owned());
         let usable = match storage::list(&self.registry, &filter, LISTED).await {
@@ -95,7 +102,7 @@ impl Servers {
         };
         let deadline = Instant::now() + self.patience;
         let described: Vec<_> = stream::iter(usable)
-            .map(|server| self.describe(server, tokens, deadline))
+            .map(|server| self.describe(server, caller, tokens, deadline))
             .buffered(AT_ONCE)
             .collect()
             .await;
@@ -124,14 +131,18 @@ impl Servers {
     async fn describe(
         &self,
         server: Arc<Server>,
+        caller: &Caller,
         tokens: &CallerTokens,
         deadline: Instant,
     ) -> Value {
         let listed = timeout_at(deadline, self.connections.tools(&server, tokens)).await;
         let tools: Option<Vec<_>> = listed.ok().and_then(Result::ok).map(|tools| {
-            let names = tools.offered.into_iter().map(|tool| tool.offered_name);
-            names.collect()
+            let project = caller.project.name();
+            let offered = tools.offered.into_iter();
+            let granted = offered.filter(|tool| server.grants.has(project, &tool.name));
+            granted.map(|tool| tool.offered_name).collect()
         });
+        let tools = tools.filter(|tools| !tools.is_empty());
         json!({
             "name": server.name.as_str(),
             "server_label": server.name.as_str(),

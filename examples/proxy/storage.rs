@@ -10,6 +10,7 @@ use mcp_layer::{
         MemoryModels, MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore,
         OperatorSessionStore, Page, Server, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
+        usage::{MemoryUsage, UsageStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -42,6 +43,8 @@ pub struct Storage {
     pub operator_sessions: Arc<dyn OperatorSessionStore>,
     /// The figures of the overview.
     pub overview: Arc<dyn OverviewStore>,
+    /// What is used of limits and budgets.
+    pub usage: Arc<dyn UsageStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database; `None` if everything is in memory.
@@ -61,6 +64,7 @@ impl Storage {
                 audit: Arc::new(MemoryAudit::default()),
                 operator_sessions: Arc::new(MemoryOperatorSessions::default()),
                 overview: Arc::new(MemoryOverview::default()),
+                usage: Arc::new(MemoryUsage::default()),
                 keys: None,
                 database: None,
             });
@@ -76,6 +80,7 @@ impl Storage {
             audit: store.audit(),
             operator_sessions: store.operator_sessions(),
             overview: store.overview(),
+            usage: store.usage(),
             keys: Some(ring),
             database: Some(store),
         })

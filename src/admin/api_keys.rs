@@ -23,8 +23,8 @@ use super::{
 use crate::{
     project::Project,
     registry::{
-        ApiKey, ApiKeyId, ApiKeyStore,
-        members::{Node, Tree, Words},
+        ApiKey, ApiKeyId, ApiKeyStore, CallLimit, CallLimits,
+        members::{self, Node, Tree, Words, read_limits, write_limits},
     },
 };
 
@@ -82,6 +82,7 @@ struct View<'a> {
     created_at: Option<Time>,
     expires_at: Option<Time>,
     last_used_at: Option<Time>,
+    limits: Tree<'static>,
     /// Once, where it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a str>,
@@ -101,6 +102,7 @@ impl<'a> View<'a> {
             created_at: key.created_at.map(Time),
             expires_at: key.expires_at.map(Time),
             last_used_at: key.last_used_at.map(Time),
+            limits: write_limits(&key.limits, Tree::new()),
             key: secret,
         }
     }
@@ -111,13 +113,14 @@ pub(super) struct Entered {
     pub(super) name: String,
     pub(super) project: String,
     pub(super) expires_at: Option<SystemTime>,
+    pub(super) limits: CallLimits,
 }
 
 impl Entered {
     fn read(tree: &Tree<'_>) -> Result<Self, Fault> {
         let read = || {
             let members = Node::new(tree, &Words::JSON).table("must be an object")?;
-            members.allow(["name", "project", "expires_at"])?;
+            members.allow(["name", "project", "expires_at", "limits"])?;
             let text = |name| Ok(members.require(name)?.text()?.trim().to_owned());
             let expires_at = members.get("expires_at").map(|at| {
                 let time = from_rfc3339(at.text()?);
@@ -128,10 +131,26 @@ impl Entered {
                 name: text("name")?,
                 project: text("project")?,
                 expires_at: expires_at.transpose()?,
+                limits: members
+                    .get("limits")
+                    .map_or(Ok(CallLimits::default()), limits)?,
             })
         };
         read().map_err(|fault: crate::registry::members::Fault| recoded(fault.into()))
     }
+}
+
+/// Reads the limits of a key that were entered in a form.
+pub(super) fn limits_entered(tree: &Tree<'_>) -> Result<CallLimits, Fault> {
+    let read = limits(Node::new(tree, &Words::JSON));
+    read.map_err(|fault| recoded(fault.into()))
+}
+
+/// Reads the limits of a key.
+fn limits(at: Node<'_>) -> Result<CallLimits, members::Fault> {
+    let members = at.table("must be an object")?;
+    members.allow(CallLimit::ALL.map(CallLimit::as_str))?;
+    read_limits(&members, "revoke the key")
 }
 
 /// A key, and whether a file declares it.
@@ -251,6 +270,7 @@ impl ApiKeys {
         key.id = id;
         key.created_at = Some(now);
         key.expires_at = entered.expires_at;
+        key.limits = entered.limits;
         let made = Listed {
             key: Arc::new(key.clone()),
             is_declared: false,

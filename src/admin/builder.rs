@@ -25,6 +25,7 @@ use crate::{
         ApiKeyStore, AuditStore, Error, MemoryAudit, MemoryTraces, ModelStore,
         OperatorSessionStore, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
+        usage::UsageStore,
     },
     secret::KeyRing,
     tool_caller::ToolCaller,
@@ -45,6 +46,7 @@ pub struct Admin {
     pub(super) keys: Option<Keys>,
     pub(super) traces: Arc<dyn TraceStore>,
     pub(super) overview: Arc<dyn OverviewStore>,
+    pub(super) usage: Option<Arc<dyn UsageStore>>,
     pub(super) models: Option<Arc<dyn ModelStore>>,
     pub(super) api_keys: Option<Arc<dyn ApiKeyStore>>,
     pub(super) api_keys_refusal: Option<Arc<str>>,
@@ -90,6 +92,7 @@ impl Admin {
             keys: None,
             traces: Arc::new(MemoryTraces::default()),
             overview: Arc::new(MemoryOverview::default()),
+            usage: None,
             models: None,
             api_keys: None,
             api_keys_refusal: None,
@@ -123,6 +126,15 @@ impl Admin {
     #[must_use]
     pub fn with_projects<P: Into<String>>(mut self, projects: impl IntoIterator<Item = P>) -> Self {
         self.projects = projects.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets the store that counts what projects use of their limits and budgets; pass that of the
+    /// [layer](crate::McpLayer::with_usage). Default none: limits are shown without what is used of
+    /// them.
+    #[must_use]
+    pub fn with_usage(mut self, usage: impl UsageStore) -> Self {
+        self.usage = Some(Arc::new(usage));
         self
     }
 

@@ -20,11 +20,12 @@ use super::{
     projects::unavailable,
 };
 use crate::{
+    caller::CallerTokens,
     name::{ServerName, short},
     project::Project,
     refusal::{Kind, Refusal},
     registry::{
-        Error, Fingerprint, NO_NAME, is_name,
+        Auth, Error, Fingerprint, NO_NAME, Server, is_name,
         members::{self, Node, Words},
     },
     tool_caller::ToolCaller,
@@ -104,6 +105,27 @@ pub(super) struct Calling {
 impl Calling {
     pub(super) fn new(caller: Option<ToolCaller>, store: OrganizationStore) -> Self {
         Self { caller, store }
+    }
+
+    /// The header in which callers of `server` send a token of their own; `None` if they send none, or it
+    /// has no name here.
+    pub(super) fn token_header(&self, server: &Server) -> Option<String> {
+        let subject = || self.caller.as_ref()?.subject_header();
+        match &server.auth {
+            Auth::TokenPassthrough(_) => Some(CallerTokens::header(&server.name)),
+            auth if auth.is_callers() => subject().map(ToString::to_string),
+            _ => None,
+        }
+    }
+
+    /// How callers send the tokens that are exchanged, in a sentence; `None` where nobody told about the
+    /// layer.
+    pub(super) fn how_subjects_come(&self) -> Option<String> {
+        Some(match self.caller.as_ref()?.subject_header() {
+            Some(header) => format!("Callers send the token that is exchanged in the header {header}."),
+            None => "No header is set in which callers send the token that is exchanged (subject_token_header)."
+                .to_owned(),
+        })
     }
 
     /// Calls a tool of a server that is there, once the audit says so.

@@ -35,8 +35,8 @@ impl Reader<'_> {
 
     /// The replacement for `stored`, with the version that the client read.
     ///
-    /// What would be open to more projects, or offer more tools, if it were left out has to be
-    /// there.
+    /// What would be open to more projects, offer more tools, or let one do more, if it were left
+    /// out has to be there.
     pub(super) fn replace(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Faults> {
         const WHOLE: &str = "is missing: a replacement has all of a server; PATCH changes parts";
         let members = members(entered)?;
@@ -52,8 +52,11 @@ impl Reader<'_> {
             let (name, version) = (stored.name.clone(), stored.version);
             return Err(Error::Stale { name, version }.into());
         }
+        // An older client knows of no grants.
+        let granted = (!stored.grants.is_empty()).then_some("grants");
         if let Some(absent) = ["projects", "tools"]
             .into_iter()
+            .chain(granted)
             .find(|name| members.get(name).is_none())
         {
             return Err(members.fault(absent, WHOLE).into());

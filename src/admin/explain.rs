@@ -3,10 +3,10 @@
 use axum::{
     body::Bytes,
     extract::{RawQuery, State},
-    response::IntoResponse,
+    response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     answer::{Answer, json},
@@ -14,7 +14,11 @@ use super::{
     organization::OrganizationStore,
     query::{fault, parameters},
 };
-use crate::{explain::Explainer, project::Project};
+use crate::{
+    explain::Explainer,
+    project::Project,
+    tool_loop::{Unoffered, Unserved},
+};
 
 /// `POST /explain`
 ///
@@ -48,21 +52,47 @@ pub(super) async fn explain(
     let explained = explainer.explain(body, &project, &mut headers, host.as_deref());
     let explanation = match explained.await {
         Ok(explanation) => explanation,
-        Err(refusal) => {
-            let kind = [(CONTENT_TYPE, "application/json")];
-            return Ok((refusal.status(), kind, refusal.body()).into_response());
-        }
+        Err(unserved) => return Ok(refused(&unserved)),
     };
-    let tools = explanation.tools.iter().map(
-        |tool| json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool}),
-    );
-    let left_out = explanation.left_out.iter().map(
-        |(server, tool)| json!({"server": server, "tool": tool.tool(), "reason": tool.reason()}),
-    );
-    let (tools, left_out): (Vec<_>, Vec<_>) = (tools.collect(), left_out.collect());
-    let mut explained = json!({"tools": tools, "left_out": left_out});
+    let tools = explanation.tools.iter().map(|tool| {
+        let mut told =
+            json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool});
+        if tool.is_found {
+            told["found"] = true.into();
+        }
+        told
+    });
+    let tools: Vec<_> = tools.collect();
+    let mut explained = json!({"tools": tools, "left_out": left_out(&explanation.left_out)});
     if let Some(reason) = explanation.no_default {
         explained["default"] = json!({"left_out": reason});
     }
     json(StatusCode::OK, &explained)
+}
+
+fn left_out(tools: &[Unoffered]) -> Vec<Value> {
+    let tools = tools.iter().map(|Unoffered { server, why, tool }| {
+        json!({
+            "server": server,
+            "tool": tool.tool(),
+            "reason": why.as_str(),
+            "message": tool.reason(),
+        })
+    });
+    tools.collect()
+}
+
+/// A refusal as the caller would get it, to the byte, unless a grant may be why: then that is told
+/// beside it.
+fn refused(unserved: &Unserved) -> Response {
+    let refusal = &unserved.refusal;
+    let mut body = refusal.body();
+    if !unserved.left_out.is_empty()
+        && let Ok(mut told) = serde_json::from_str::<Value>(&body)
+    {
+        told["left_out"] = left_out(&unserved.left_out).into();
+        body = told.to_string();
+    }
+    let kind = [(CONTENT_TYPE, "application/json")];
+    (refusal.status(), kind, body).into_response()
 }

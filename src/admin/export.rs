@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     registry::{
-        AuthKind, Gate, Server, ToolSelection,
-        members::{self, Given, Tree, Writer},
+        Auth, AuthKind, Gate, OAuthGrant, Server, ToolSelection,
+        members::{self, Given, Tree, Word, Writer},
     },
     url_keys,
 };
@@ -94,6 +94,11 @@ fn table(server: &Server, variables: &mut Variables) -> String {
     text
 }
 
+/// Returns `true` for an authorization that a person has given.
+fn is_persons(auth: &Auth) -> bool {
+    matches!(auth, Auth::OAuth2(oauth) if oauth.grant == OAuthGrant::AuthorizationCode)
+}
+
 /// What a file cannot say of `server`.
 fn remarks(server: &Server) -> impl Iterator<Item = &'static str> {
     let has_key = url_keys::shown(&server.url) != server.url.as_str();
@@ -103,10 +108,7 @@ fn remarks(server: &Server) -> impl Iterator<Item = &'static str> {
             has_key,
             "The address has a key. Put it in the place of …; a file has it in clear.",
         ),
-        (
-            server.auth.kind() == AuthKind::OAuth2,
-            "It has to be connected anew.",
-        ),
+        (is_persons(&server.auth), "It has to be connected anew."),
         (
             blocks && server.tools == ToolSelection::All,
             "Changed and new tools waited to be accepted; of a file they are offered as they are.",
@@ -143,7 +145,10 @@ fn auth(server: &Server, written: &Tree<'_>, variables: &mut Variables) -> Strin
     let Tree::Table(members) = written else {
         return text;
     };
-    for (name, value) in members.iter().filter(|(_, value)| !value.is_null()) {
+    // As for the rest, what is as it would be anyway is left out.
+    let usual = OAuthGrant::default().word();
+    let is_told = |value: &Tree<'_>| !value.is_null() && value.as_text() != Some(usual);
+    for (name, value) in members.iter().filter(|(_, value)| is_told(value)) {
         text += &match &**name {
             "headers" => {
                 let headers = value.items().iter().map(|header| {
@@ -205,6 +210,7 @@ fn toml(value: &Tree<'_>) -> String {
     match value {
         Tree::Flag(flag) => flag.to_string(),
         Tree::Count(count) => count.to_string(),
+        Tree::Fraction(fraction) => format!("{fraction:?}"),
         Tree::Text(text) => quoted(text),
         Tree::List(items) => {
             let items: Vec<_> = items.iter().map(toml).collect();
@@ -231,7 +237,6 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Auth;
 
     #[test]
     fn each_secret_has_a_variable_of_its_own() {

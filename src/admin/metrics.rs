@@ -2,7 +2,7 @@
 //!
 //! The numbers come from the records of exchanges, so metrics, traces and the dashboard agree. A
 //! caller makes up no label: tools that a model makes up share one row, and so do all tools after
-//! the first 1,000; a model has rows of its own once an exchange with it has succeeded, and projects
+//! the first 1,000; those by which models search have no server; a model has rows of its own once an exchange with it has succeeded, and projects
 //! share one after the first 500 pairs of project and model.
 
 use std::{
@@ -19,7 +19,11 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-use crate::trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink};
+use crate::{
+    chat,
+    tool_search::SearchTool,
+    trace::{CallOutcome, Measure, Outcome, StoppedBy, Trace, TraceSink},
+};
 
 /// The most tools with rows of their own, as many as a scrape should carry; the others share a row.
 const TOOLS: usize = 1000;
@@ -35,7 +39,7 @@ const BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
 
-/// Counts exchanges, model turns, tool calls and tokens. Clones count together.
+/// Counts exchanges, model turns, tool calls, decisions of guards, and tokens. Clones count together.
 ///
 /// ```
 /// use mcp_layer::{McpLayer, admin::Metrics, registry::MemoryRegistry};
@@ -48,7 +52,7 @@ const BUCKETS: [f64; 14] = [
 /// Counts are of this process; a monitoring system sums over replicas. They start at 0 and are lost
 /// with the process, as Prometheus expects of counters. Durations are in seconds.
 ///
-/// Labels are the names of servers, tools, projects and models, and fixed words: never text that a
+/// Labels are the names of servers, tools, guards, projects and models, and fixed words: never text that a
 /// caller or a model can make up. Up to 1,000 tools have rows of their own; the others are counted
 /// together under the server `_other`. So are projects and models after the first 500 pairs of the
 /// two, and a model that no exchange has succeeded with: its name may be anything that a caller sent.
@@ -77,6 +81,7 @@ struct Counts {
     turn_duration: Durations<Words<0>>,
     calls: Family<(Names<2>, Words<1>), Counter>,
     call_duration: Durations<Names<1>>,
+    guards: Family<(Names<1>, Words<1>), Counter>,
     tokens: Family<(Words<1>, Names<2>), Counter>,
     cost: Family<Names<2>, Counter<f64, AtomicU64>>,
     /// The tools that have rows, by their servers.
@@ -127,6 +132,7 @@ impl Default for Metrics {
             turn_duration: durations(),
             calls: Family::default(),
             call_duration: durations(),
+            guards: Family::default(),
             tokens: Family::default(),
             cost: Family::default(),
             known: Mutex::default(),
@@ -182,6 +188,11 @@ impl Counts {
             self.call_duration.clone(),
         );
         to.register(
+            "guard_decisions",
+            "What guards have said of calls and results, and how often they failed",
+            self.guards.clone(),
+        );
+        to.register(
             "tokens",
             "Tokens that models have counted",
             self.tokens.clone(),
@@ -206,9 +217,20 @@ impl Counts {
             Measure::Call {
                 server,
                 tool,
+                name,
                 outcome,
                 duration,
-            } => self.call(self.row(server, tool), outcome, duration),
+            } => {
+                let row = match server.is_empty() {
+                    true => nobodys(name),
+                    false => self.row(server, tool),
+                };
+                self.call(row, outcome, duration);
+            }
+            Measure::Guard { guard, outcome } => {
+                let labels = ([("guard", guard.into())], [("outcome", outcome.as_str())]);
+                self.guards.get_or_create(&labels).inc();
+            }
         }
     }
 
@@ -222,12 +244,8 @@ impl Counts {
         self.calls.get_or_create(&labels).inc();
     }
 
-    /// The labels under which a tool is counted. A tool that a model has invented has no server,
-    /// and no name here.
+    /// The labels under which the tool of a server is counted.
     fn row(&self, server: &str, tool: &str) -> [Arc<str>; 2] {
-        if server.is_empty() {
-            return ["", ""].map(Into::into);
-        }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((server, tools)) = known.get_key_value(server)
             && let Some(tool) = tools.get(tool)
@@ -269,6 +287,13 @@ impl Counts {
     }
 }
 
+/// The labels of a tool that is no server's: its own name if it is one by which models search, and none if
+/// the model has invented it.
+fn nobodys(name: &str) -> [Arc<str>; 2] {
+    let tool = SearchTool::named(name).map_or("", SearchTool::name);
+    ["", tool].map(Into::into)
+}
+
 impl TraceSink for Metrics {
     fn record(&self, trace: &Arc<Trace>) {
         let counts = &*self.counts;
@@ -288,7 +313,7 @@ impl TraceSink for Metrics {
             ("completion", "completion_tokens"),
         ] {
             let usage = trace.usage.as_ref().and_then(|usage| usage.get(member));
-            if let Some(tokens) = usage.and_then(Value::as_u64) {
+            if let Some(tokens) = usage.and_then(chat::tokens) {
                 let labels = ([("type", kind)], pair.clone());
                 counts.tokens.get_or_create(&labels).inc_by(tokens);
             }
@@ -338,6 +363,11 @@ mod tests {
         Step::Call(call)
     }
 
+    /// A call of a tool that no server has.
+    fn nobodys_call(name: &str, outcome: CallOutcome) -> Step {
+        Step::Call(CallStep::new(TIMING, "", name, outcome))
+    }
+
     fn trace(steps: Vec<Step>) -> Arc<Trace> {
         let usage = json!({"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.5});
         let now = SystemTime::now();
@@ -363,7 +393,8 @@ mod tests {
             call("a", "find", CallOutcome::Ok),
             call("a", "find", CallOutcome::Ok),
             call("a", "drop", CallOutcome::NotExecuted),
-            call("", "", CallOutcome::Error),
+            nobodys_call("made_up", CallOutcome::Error),
+            nobodys_call("mcp_search_tools", CallOutcome::Ok),
             turn(500),
             Step::Listing(ListingStep::new(TIMING, "a")),
         ];
@@ -381,6 +412,7 @@ mod tests {
             r#"mcp_layer_tool_calls_total{server="a",tool="find",outcome="ok"} 2"#,
             r#"mcp_layer_tool_calls_total{server="a",tool="drop",outcome="not_executed"} 1"#,
             r#"mcp_layer_tool_calls_total{server="",tool="",outcome="error"} 1"#,
+            r#"mcp_layer_tool_calls_total{server="",tool="mcp_search_tools",outcome="ok"} 1"#,
             r#"mcp_layer_tool_call_duration_seconds_count{server="a"} 2"#,
             r#"mcp_layer_tokens_total{type="prompt",project="web",model=""} 30"#,
             r#"mcp_layer_tokens_total{type="completion",project="web",model=""} 4"#,

@@ -169,6 +169,7 @@ mod organization;
 mod outside;
 mod overview;
 mod parts;
+mod project;
 mod projects;
 mod query;
 mod records;

@@ -13,9 +13,10 @@ use super::{
     model_edit::Edit,
 };
 use crate::registry::{
-    ModelRules, ModelStore,
+    Budget, Error, ModelRules, ModelStore,
     members::{
-        self, Members, Node, Step, Tree, Words, read_alias, read_default, read_rules, write_rules,
+        self, Members, Node, Step, Tree, Words, read_alias, read_default, read_rules, write_budget,
+        write_rules,
     },
 };
 
@@ -36,9 +37,11 @@ pub(super) async fn read(State(models): State<Models>) -> Answer {
 pub(super) async fn replace(State(models): State<Models>, body: Bytes) -> Answer {
     let before = models.load().await?;
     let (rules, version) = entered(&tree(&body)?, &before.declared).map_err(recoded)?;
+    // Budgets are in the same document, and no part of this one.
+    let rules = rules.with_budgets(before.stored.budgets().cloned())?;
     let stored = Arc::new(rules.clone());
     let after = Document {
-        version: models.put(rules, version).await?,
+        version: models.put(rules, version, replaced).await?,
         stored,
         ..before
     };
@@ -81,7 +84,7 @@ impl Models {
 
     fn store(&self) -> Result<&dyn ModelStore, Fault> {
         self.store.as_deref().ok_or_else(|| {
-            let message = "nobody told this side where aliases and defaults are kept";
+            let message = "nobody told this side where aliases, defaults and budgets are kept";
             Fault::new(Code::NotFound, message)
         })
     }
@@ -113,7 +116,7 @@ impl Models {
             let (tree, place) = edit.apply(list, &document.stored).ok_or_else(stale)?;
             let rules = agreeing(&tree, &document.declared);
             let rules = rules.map_err(|fault| recoded(about_entry(fault, &tree, (list, place))))?;
-            match self.put(rules, document.version).await {
+            match self.put(rules, document.version, replaced).await {
                 Err(fault) if fault.code() == Code::StaleVersion => {}
                 done => return done.map(|_| ()),
             }
@@ -121,7 +124,61 @@ impl Models {
         Err(stale())
     }
 
-    async fn put(&self, rules: ModelRules, version: u64) -> Result<u64, Fault> {
+    /// Returns `true` if the file has a budget of `project`.
+    pub(super) fn declares_budget(&self, project: &str) -> bool {
+        let store = self.store.as_ref();
+        let declared = store.map(|store| store.declared(&self.organization));
+        declared.is_some_and(|declared| declared.budget(project).is_some())
+    }
+
+    /// Replaces the stored budget of a project, or removes it, whatever else is changed meanwhile.
+    ///
+    /// # Errors
+    /// What is wrong with it; [`Code::NotFound`] where there is none to remove.
+    pub(super) async fn set_budget(
+        &self,
+        project: &str,
+        budget: Option<Budget>,
+    ) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let Document {
+                stored, version, ..
+            } = self.load().await?;
+            if budget.is_none() && stored.budget(project).is_none() {
+                let message = "this project has no budget";
+                return Err(Fault::new(Code::NotFound, message));
+            }
+            let others = stored.budgets();
+            let others = others.filter(|other| other.project() != project);
+            let budgets: Vec<_> = others.cloned().chain(budget.clone()).collect();
+            let rules = ModelRules::clone(&stored).with_budgets(budgets);
+            let rules = rules.map_err(|error| about_budget(&error))?;
+            let change = |before: &ModelRules, after: &ModelRules| {
+                let [before, after] = [before, after].map(|rules| {
+                    let budget = rules.budget(project).map(write_budget);
+                    budget.unwrap_or_default()
+                });
+                let action = match budget {
+                    Some(_) => "budget.replace",
+                    None => "budget.remove",
+                };
+                Change::new(action, project).before(&before).after(&after)
+            };
+            match self.put(rules, version, change).await {
+                Err(fault) if fault.code() == Code::StaleVersion => {}
+                done => return done.map(|_| ()),
+            }
+        }
+        Err(stale())
+    }
+
+    /// Replaces the stored rules, which is a `change` for the audit.
+    async fn put(
+        &self,
+        rules: ModelRules,
+        version: u64,
+        change: impl FnOnce(&ModelRules, &ModelRules) -> Change,
+    ) -> Result<u64, Fault> {
         let (aliases, defaults) = (rules.aliases().len(), rules.defaults().len());
         let store = self.store()?;
         let (before, current) = store.load_rules(&self.organization).await?;
@@ -129,10 +186,7 @@ impl Models {
         if current != version {
             return Err(stale());
         }
-        let change = Change::new("models.replace", "");
-        let change = change
-            .before(&write_rules(&before))
-            .after(&write_rules(&rules));
+        let change = change(&before, &rules);
         let putting = async {
             let put = store.replace_rules(&self.organization, rules, version);
             let version = put.await.map_err(|error| recoded(error.into()))?;
@@ -144,7 +198,7 @@ impl Models {
             aliases,
             defaults,
             version,
-            "aliases and defaults were changed"
+            "aliases, defaults or budgets were changed"
         );
         Ok(version)
     }
@@ -170,6 +224,30 @@ impl Document {
 /// The entries of a list.
 pub(super) fn entries<'r>(rules: &'r ModelRules, list: &str) -> Vec<Tree<'r>> {
     write_rules(rules).get(list).items().to_vec()
+}
+
+/// The change of aliases and defaults, for the audit.
+fn replaced(before: &ModelRules, after: &ModelRules) -> Change {
+    let change = Change::new("models.replace", "");
+    change
+        .before(&write_rules(before))
+        .after(&write_rules(after))
+}
+
+/// What is wrong with a budget, in the words of its rule.
+fn about_budget(error: &Error) -> Fault {
+    let reason = match error {
+        Error::Invalid { reason, .. } => {
+            reason.split_once(": ").map_or(&**reason, |(_, rule)| rule)
+        }
+        _ => "cannot be kept",
+    };
+    // Here its name is the project's.
+    let message = match reason.strip_prefix("name ") {
+        Some(rest) => format!("the name of the project {rest}"),
+        None => format!("the budget {reason}"),
+    };
+    Fault::new(Code::InvalidRequest, message)
 }
 
 fn stale() -> Fault {

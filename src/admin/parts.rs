@@ -25,6 +25,7 @@ use super::{
     operators::{Operator, Roster},
     organization::OrganizationStore,
     overview::Overviews,
+    project::ProjectRecords,
     projects::Projects,
     records::Records,
     session::{Kept, Sessions},
@@ -57,6 +58,7 @@ pub(super) struct Parts {
     pub(super) models: Models,
     pub(super) operators: Roster,
     pub(super) overviews: Overviews,
+    pub(super) project_records: ProjectRecords,
     pub(super) projects: Projects,
     pub(super) provider: Option<Provider>,
     pub(super) records: Records,
@@ -86,7 +88,13 @@ impl From<Admin> for Parts {
             audit.clone(),
             admin.declared,
         );
-        let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
+        let models = Models::new(admin.models, admin.organization.clone(), audit.clone());
+        let projects = Projects::new(
+            store.clone(),
+            admin.projects,
+            admin.api_keys.clone(),
+            models.clone(),
+        );
         let api_keys = ApiKeys::new(
             admin.api_keys,
             admin.api_keys_refusal,
@@ -101,6 +109,13 @@ impl From<Admin> for Parts {
             projects.clone(),
         );
         Self {
+            project_records: ProjectRecords::new(
+                store.clone(),
+                models.clone(),
+                api_keys.clone(),
+                admin.usage,
+            ),
+            models,
             callers_url: CallersUrl::new(admin.callers_url.as_ref()),
             declared: admin.declared,
             carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
@@ -121,7 +136,6 @@ impl From<Admin> for Parts {
                 provider.clone(),
                 (hosts.clone(), clock.clone()),
             ),
-            models: Models::new(admin.models, admin.organization.clone(), audit.clone()),
             overviews: Overviews::new(admin.overview, admin.organization.clone(), clock.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
             token: OperatorToken::new(operators.clone(), admin.throttle, clock.clone()),
@@ -174,6 +188,7 @@ parts! {
     metrics: Option<Metrics>,
     models: Models,
     operators: Roster,
+    project_records: ProjectRecords,
     projects: Projects,
     provider: Option<Provider>,
     records: Records,

@@ -1,4 +1,4 @@
-//! The projects that are known, from keys and from servers.
+//! The projects that are known, from keys, servers, grants and budgets.
 //!
 //! Finding them takes a look at every server, which no page waits for but the first: the menu of
 //! projects is what was found last, and is looked for again behind the page that asks.
@@ -16,11 +16,12 @@ use serde_json::json;
 use super::{
     answer::{Answer, json},
     fault::Fault,
+    models::Models,
     organization::OrganizationStore,
 };
 use crate::{
     name::short,
-    registry::{self, ApiKeyStore, Server},
+    registry::{self, ApiKeyStore, Budget, ProjectGrant, Server},
 };
 
 /// The age at which the menu is made anew; a project that is not in it can be typed.
@@ -67,6 +68,17 @@ pub(super) async fn list(State(projects): State<Projects>) -> Answer {
     json(StatusCode::OK, &json!({"projects": projects}))
 }
 
+/// The projects that a server names: those that can use it, and those that it grants something.
+fn named(server: &Server) -> impl Iterator<Item = String> {
+    let only = match &server.projects {
+        registry::Projects::Only(named) => Some(named),
+        _ => None,
+    };
+    let granted = server.grants.iter().map(ProjectGrant::project);
+    let only = only.into_iter().flatten().map(String::as_str);
+    only.chain(granted).map(str::to_owned)
+}
+
 /// The projects of one organization; clones share what was found.
 #[derive(Clone)]
 pub(super) struct Projects {
@@ -75,6 +87,8 @@ pub(super) struct Projects {
     named: Arc<BTreeSet<String>>,
     /// Keys of callers have projects, too.
     keys: Option<Arc<dyn ApiKeyStore>>,
+    /// Budgets are of projects, too.
+    models: Models,
     menu: Arc<Mutex<Option<Menu>>>,
 }
 
@@ -89,10 +103,12 @@ impl Projects {
         store: OrganizationStore,
         named: BTreeSet<String>,
         keys: Option<Arc<dyn ApiKeyStore>>,
+        models: Models,
     ) -> Self {
         Self {
             store,
             keys,
+            models,
             named: Arc::new(named),
             menu: Arc::default(),
         }
@@ -103,11 +119,19 @@ impl Projects {
         let mut projects = BTreeSet::clone(&self.named);
         projects.extend(self.of_keys()?);
         for server in self.store.all().await? {
-            if let registry::Projects::Only(named) = &server.projects {
-                projects.extend(named.iter().cloned());
-            }
+            projects.extend(named(&server));
         }
+        let rules = self.models.in_force();
+        let budgets = rules.budgets().map(Budget::project);
+        projects.extend(budgets.map(str::to_owned));
         Ok(projects)
+    }
+
+    /// The projects that requests can be of, where that is known: where keys decide it.
+    pub(super) fn callers(&self) -> Result<Option<BTreeSet<String>>, Fault> {
+        let of_keys = self.of_keys()?;
+        let keyed = self.named.iter().cloned().chain(of_keys.iter().cloned());
+        Ok((!of_keys.is_empty()).then(|| keyed.collect()))
     }
 
     /// The projects of callers' keys.
@@ -144,13 +168,12 @@ impl Projects {
 
     /// Adds the projects of a server that was just saved to the menu.
     pub(super) fn note(&self, server: &Server) {
-        let named = &server.projects;
-        if let (registry::Projects::Only(named), Some(menu)) = (named, &mut *self.menu()) {
-            Arc::make_mut(&mut menu.projects).extend(named.iter().cloned());
+        if let Some(menu) = &mut *self.menu() {
+            Arc::make_mut(&mut menu.projects).extend(named(server));
         }
     }
 
-    /// Adds the project of a key that was just made to the menu.
+    /// Adds the project of a key or a budget that was just made to the menu.
     pub(super) fn note_named(&self, project: &str) {
         if let Some(menu) = &mut *self.menu() {
             Arc::make_mut(&mut menu.projects).insert(project.to_owned());

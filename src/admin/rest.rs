@@ -21,7 +21,7 @@ use super::{
     media_type::TOML,
     models, oauth,
     openapi::document,
-    operator_sessions, overview, projects, servers, tools, traces,
+    operator_sessions, overview, project, projects, servers, tools, traces,
 };
 
 const fn parameter(
@@ -153,6 +153,8 @@ const KEYLESS: (u16, &str) = (
     "Nobody told this side where callers' API keys are kept.",
 );
 const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
+const BUDGETLESS: (u16, &str) = (404, "Nobody told this side where budgets are kept.");
+const BUDGETED: (u16, &str) = (409, "The budget is declared in a file, and changed there.");
 const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
 
 /// All calls, in the order in which they are described.
@@ -165,6 +167,7 @@ pub(super) fn calls() -> Vec<Call> {
     const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
     const MODELS: &str = "/api/v1/models";
     const API_KEYS: &str = "/api/v1/api-keys";
+    const PROJECT: &str = "/api/v1/projects/{project}";
     const OAUTH: &str = "/api/v1/servers/{name}/oauth";
     let call = Call::new;
     vec![
@@ -310,9 +313,35 @@ pub(super) fn calls() -> Vec<Call> {
             Method::GET,
             "/api/v1/projects",
             get(projects::list),
-            "Lists the projects that are known from keys and servers",
+            "Lists the projects that are known from keys, servers, grants and budgets",
         )
         .gives(200, "KnownProjects"),
+        call(
+            Method::GET,
+            PROJECT,
+            get(project::read),
+            "Reads a project: its servers, tools, keys, limits and budget, and what is used of them",
+        )
+        .gives(200, "Project"),
+        call(
+            Method::PUT,
+            PROJECT,
+            put(project::replace),
+            "Replaces what a project may use of its models in a day",
+        )
+        .takes("NewBudget")
+        .gives(200, "Project")
+        .fails(&[BUDGETLESS, BUDGETED]),
+        call(
+            Method::DELETE,
+            PROJECT,
+            delete(project::remove),
+            "Removes the budget of a project, and nothing else of it",
+        )
+        .fails(&[
+            (404, "The project has no budget, or nobody told this side where budgets are kept."),
+            BUDGETED,
+        ]),
         call(
             Method::GET,
             MODELS,
@@ -424,6 +453,7 @@ pub(super) fn calls() -> Vec<Call> {
                 "It would be refused, since a token of the caller's own is missing.",
             ),
             (404, "It would be refused, since a server is not there."),
+            (429, "It would be refused, since the budget of the project is used up."),
         ]),
         call(
             Method::GET,

@@ -34,7 +34,7 @@ const DELETE: Method = Method::DELETE;
 /// All routes.
 ///
 /// Aliases and defaults of models are for admins: a default has requests use servers that they
-/// never asked for, and an alias decides which model somebody pays for.
+/// never asked for, and an alias decides which model somebody pays for. So are budgets.
 const TABLE: &[(Method, &str, Least)] = &[
     (GET, "/api/v1/servers", VIEWER),
     (POST, "/api/v1/servers", EDITOR),
@@ -51,6 +51,9 @@ const TABLE: &[(Method, &str, Least)] = &[
     (POST, "/api/v1/servers/{name}/oauth/connect", EDITOR),
     (DELETE, "/api/v1/servers/{name}/oauth", EDITOR),
     (GET, "/api/v1/projects", VIEWER),
+    (GET, "/api/v1/projects/{project}", VIEWER),
+    (PUT, "/api/v1/projects/{project}", ADMIN),
+    (DELETE, "/api/v1/projects/{project}", ADMIN),
     (GET, "/api/v1/models", VIEWER),
     (PUT, "/api/v1/models", ADMIN),
     (GET, "/api/v1/keys", ADMIN),
@@ -106,6 +109,11 @@ const TABLE: &[(Method, &str, Least)] = &[
     (POST, "/servers/{name}/delete", EDITOR),
     (POST, "/servers/{name}/connect", EDITOR),
     (POST, "/servers/{name}/disconnect", EDITOR),
+    (GET, "/projects", VIEWER),
+    (GET, "/projects/{project}", VIEWER),
+    (POST, "/projects/{project}", ADMIN),
+    (GET, "/projects/{project}/servers/{name}", EDITOR),
+    (POST, "/projects/{project}/servers/{name}", EDITOR),
     (GET, "/models", VIEWER),
     (GET, "/models/{kind}", ADMIN),
     (POST, "/models/{kind}", ADMIN),

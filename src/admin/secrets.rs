@@ -10,7 +10,7 @@ use crate::{
     issuer::are_same,
     registry::{
         Auth, OAuth2, Server,
-        members::{Fault, HeaderValue, Members, Node, Secrets},
+        members::{ClientProof, Entered, Fault, HeaderValue, Members, Node, Secrets},
     },
     url_keys,
 };
@@ -40,29 +40,34 @@ impl Secrets for Kept<'_> {
         Ok(HeaderValue::Kept(kept.clone()))
     }
 
-    fn client_secret(
+    fn client_proof(
         &self,
         auth: &Members<'_>,
+        proof: ClientProof,
         oauth: &OAuth2,
         url: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
-        let Some(at) = auth.get("client_secret") else {
+    ) -> Result<Entered<SecretString>, Fault> {
+        let Some(at) = auth.get(proof.member()) else {
             return Ok((None, None));
         };
         if let Some(entered) = entered(&at)? {
             return Ok((Some(entered.into()), Some(self.now)));
         }
-        let Auth::OAuth2(former) = self.auth(&at, url, "client secret")? else {
+        let what = match proof {
+            ClientProof::Secret => "client secret",
+            ClientProof::Key => "private key",
+        };
+        let Auth::OAuth2(former) = self.auth(&at, url, what)? else {
             return Err(at.fault(NOTHING));
         };
-        if former.client_secret.is_none() {
+        let (Some(kept), set_at) = proof.of(former) else {
             return Err(at.fault(NOTHING));
-        }
+        };
         // It is for one authorization server.
         let origin = |url: &Option<Url>| url.as_ref().map(Url::origin);
         let is_same_issuer = are_same(former.issuer.as_deref(), oauth.issuer.as_deref());
         match is_same_issuer && origin(&former.token_url) == origin(&oauth.token_url) {
-            true => Ok((former.client_secret.clone(), former.client_secret_set_at)),
+            true => Ok((Some(kept.clone()), set_at)),
             false => Err(at.fault("was entered for another authorization server; enter it anew")),
         }
     }

@@ -100,7 +100,11 @@ pub(super) async fn patch(
     let stored = changeable(&store, name).await?;
     // The version is the one that the client has read.
     let before = entered(&stored).with("version", Tree::Null);
-    let patched = patched(before, tree(&body)?);
+    let mut patched = patched(before, tree(&body)?);
+    // What null took away was not forgotten.
+    if matches!(patched, Tree::Table(_)) && patched.get("grants").is_null() {
+        patched.set("grants", Tree::List(Vec::new()));
+    }
     changed(&store, &records, &statuses, &stored, &patched).await
 }
 

@@ -50,7 +50,10 @@ pub(super) fn reason(server: &Server, seen: &ServerStatus, now: SystemTime) -> O
         Inactive::CredentialInvalid => Some(Reason::CredentialInvalid),
         Inactive::NoTools => Some(Reason::NoTools),
         // One caller's token says nothing about the server.
-        Inactive::TokenMissing | Inactive::TokenRefused | Inactive::TooManyCredentials => None,
+        Inactive::TokenMissing
+        | Inactive::TokenRefused
+        | Inactive::TokenUnfit { .. }
+        | Inactive::TooManyCredentials => None,
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) struct ToolView<'a> {
     pub(super) annotations: Option<&'a RawValue>,
     selected: bool,
     policy: Option<&'static str>,
+    /// It is offered, too, where tools are searched for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    always: bool,
     pub(super) state: ToolState,
     /// The present fingerprint; `null` if the server no longer has the tool.
     pub(super) fingerprint: Option<Fingerprint>,
@@ -90,6 +93,7 @@ impl<'a> ToolView<'a> {
             annotations: shown.annotations,
             selected: policy.is_some(),
             policy: policy.map(Word::word),
+            always: server.tools.is_always(tool),
             state,
             fingerprint: now,
             approved_fingerprint: approved,

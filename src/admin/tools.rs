@@ -20,7 +20,7 @@ use crate::{
     inactive::Inactive,
     left_out::LeftOut,
     registry::{
-        Auth, Fingerprint, Observation, Server, Source,
+        Fingerprint, Observation, Server, Source,
         members::{self, Node, Words},
     },
 };
@@ -224,7 +224,7 @@ fn recorded<'a>(
 
 /// Returns `true` if the tools are listed separately for the owner of each caller's token.
 pub(super) fn is_listed_for_callers(server: &Server) -> bool {
-    matches!(server.auth, Auth::TokenPassthrough(_))
+    server.auth.is_callers()
 }
 
 /// The tools that a body accepts; without a fingerprint that they are gone, and without a name the

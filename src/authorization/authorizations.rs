@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::SystemTime};
 
 use url::Url;
 
-use super::flights::Flights;
+use super::{exchanges::Exchanges, flights::Flights};
 use crate::{
     connect::counts::Tally,
     oauth::Http,
@@ -62,6 +62,7 @@ pub(super) struct Inner {
     pub(super) client_metadata_url: Option<Documents>,
     pub(super) now: Clock,
     pub(super) flights: Arc<Flights>,
+    pub(super) exchanges: Arc<Exchanges>,
     /// Refreshes that brought new tokens, and those that did not.
     pub(super) refreshes: Arc<Tally>,
 }
@@ -83,6 +84,7 @@ impl Authorizations {
                 client_metadata_url: None,
                 now: Arc::new(SystemTime::now),
                 flights: Arc::default(),
+                exchanges: Arc::default(),
                 refreshes: Arc::default(),
             }),
         }

@@ -19,6 +19,7 @@ use super::{
     error::Error,
     pending::Pending,
     request::AuthorizationRequest,
+    target::Target,
     text::seconds,
 };
 use crate::{
@@ -29,8 +30,7 @@ use crate::{
     },
     oauth::{self, AuthorizationServer, Challenge, Http},
     random::fill_random,
-    registry::{CredentialKey, Expected, OAuth2, Server, StateHash},
-    scopes::Scopes,
+    registry::{CredentialKey, Expected, OAuth2, OAuthGrant, Server, StateHash},
     secret::SecretString,
 };
 
@@ -73,8 +73,8 @@ impl Authorizations {
     /// server names, plus those that were missing since the server was last connected.
     ///
     /// # Errors
-    /// - [`Error::NotOAuth`], [`Error::Record`], [`Error::NoClient`] and [`Error::RedirectUri`] if
-    ///   the configuration does not suffice.
+    /// - [`Error::NotOAuth`], [`Error::NoBrowser`], [`Error::Record`], [`Error::NoClient`] and
+    ///   [`Error::RedirectUri`] if the configuration does not suffice, or is for another grant.
     /// - [`Error::Server`] if the server has to be asked and cannot be reached.
     /// - [`Error::OAuth`] if discovery or registration fails.
     /// - [`Error::Store`] if the store fails.
@@ -101,6 +101,9 @@ impl Inner {
         let record = record(server)?;
         // Whoever builds records without `Auth::oauth2` is not to lose a client secret by it.
         record.check().map_err(Error::Record)?;
+        if record.grant != OAuthGrant::AuthorizationCode {
+            return Err(Error::NoBrowser);
+        }
         if !is_redirect_uri(callbacks) {
             return Err(Error::RedirectUri);
         }
@@ -150,7 +153,7 @@ impl Inner {
         request: AuthorizationRequest,
     ) -> Result<Begun, Error> {
         let client = request.client.to_client();
-        let begun = oauth::begin(&request.with(&client));
+        let begun = oauth::begin(&request.with(&client))?;
         self.note_sent(key, &request).await;
         let redirect_uri = request.redirect_uri.clone();
         let browser = random();
@@ -187,13 +190,6 @@ impl Inner {
     }
 }
 
-/// The authorization server to ask, and the scopes and resource to ask for.
-struct Target {
-    server: AuthorizationServer,
-    resource: Option<String>,
-    scopes: Scopes,
-}
-
 impl Inner {
     async fn target(&self, server: &Server, record: &OAuth2, http: &Http) -> Result<Target, Error> {
         if let (Some(authorization), Some(token)) = (&record.authorization_url, &record.token_url) {
@@ -222,7 +218,7 @@ impl Inner {
 
     /// Asks the server without a credential, for the challenge that names its metadata. A server
     /// that is down or must not be reached has no metadata either; the operator sees that error.
-    async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
+    pub(super) async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
         let endpoint = Endpoint::new(server.url.clone(), server.transport, HeaderMap::new());
         let limits = mcp::ServerLimits::default();
         let client = mcp::Client::new(self.outbound.clone(), endpoint, limits);

@@ -4,7 +4,7 @@ use url::Url;
 
 use super::{
     authorizations::Inner,
-    credential::{ClientOrigin, StoredClient},
+    credential::{ClientOrigin, StoredClient, entered},
     error::Error,
     place,
 };
@@ -64,8 +64,7 @@ impl Inner {
     ) -> Result<StoredClient, Error> {
         let (record, asked) = (whose.record, whose.asked);
         if let Some(id) = &record.client_id {
-            let secret = record.client_secret.clone();
-            let client = Client::new(id.clone(), secret, record.token_auth, asked)?;
+            let client = entered(record, id, asked)?;
             return Ok(StoredClient::new(client, ClientOrigin::Entered));
         }
         if let Some(known) = stored.filter(|stored| whose.is_usable(stored)) {

@@ -1,6 +1,9 @@
 //! An authorization as it is stored.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -10,12 +13,16 @@ use super::{
     text::{self, is_same, optional_secret, secret},
 };
 use crate::{
+    hex::hex,
     issuer,
+    keyed::Keyed,
     oauth::{self, AuthorizationServer, Client, Tokens},
+    private_key::PrivateKey,
     random::fill_random,
-    registry::{Auth, OAuth2, Server},
+    registry::{Auth, OAuth2, OAuthGrant, Server},
     scopes::Scopes,
     secret::SecretString,
+    signing_algorithm::SigningAlgorithm,
     token_auth::TokenAuth,
 };
 
@@ -46,6 +53,10 @@ pub(super) struct Credential {
     /// tokens, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     sent_at: Option<u64>,
+    /// For an authorization of the gateway itself, the record that it was asked for by
+    /// ([`bound`]); `None` for a person's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bound: Option<String>,
 }
 
 /// Tokens, with the times of their issue and expiry.
@@ -66,8 +77,19 @@ pub(super) struct StoredClient {
     id: String,
     #[serde(with = "optional_secret")]
     secret: Option<SecretString>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<StoredKey>,
     pub(super) auth: TokenAuth,
     pub(super) origin: ClientOrigin,
+}
+
+/// The private key of a client.
+#[derive(Clone, Serialize, Deserialize)]
+struct StoredKey {
+    #[serde(with = "secret")]
+    pem: SecretString,
+    algorithm: SigningAlgorithm,
+    id: Option<String>,
 }
 
 /// The way in which a client became known.
@@ -111,6 +133,17 @@ impl Credential {
             tokens: Some(StoredTokens::new(tokens, None, now)),
             missing: Scopes::default(),
             sent_at: None,
+            bound: None,
+        }
+    }
+
+    /// This as an authorization of the gateway itself, which `record` asked for; it goes on from
+    /// `former`, if there was one.
+    pub(super) fn of_machine(self, record: &OAuth2, former: Option<&Self>) -> Self {
+        Self {
+            grant: former.map_or(self.grant, |former| former.grant.clone()),
+            bound: bound(record),
+            ..self
         }
     }
 
@@ -189,6 +222,7 @@ impl Credential {
             token_endpoint: self.server.token_endpoint.as_str(),
             issuer: self.server.issuer.as_deref(),
             resource: self.resource.as_deref(),
+            bound: self.bound.as_deref(),
         };
         origin.fits(record)
     }
@@ -198,12 +232,9 @@ impl Credential {
     /// one.
     pub(super) fn client(&self, server: &Server) -> Result<Client, oauth::Error> {
         match (&self.client.origin, &server.auth) {
-            (ClientOrigin::Entered, Auth::OAuth2(record)) if self.fits(record) => Client::new(
-                self.client.id.clone(),
-                record.client_secret.clone(),
-                record.token_auth,
-                &self.server,
-            ),
+            (ClientOrigin::Entered, Auth::OAuth2(record)) if self.fits(record) => {
+                entered(record, &self.client.id, &self.server)
+            }
             _ => Ok(self.client.to_client()),
         }
     }
@@ -217,11 +248,18 @@ pub(super) struct Origin<'a> {
     pub(super) token_endpoint: &'a str,
     pub(super) issuer: Option<&'a str>,
     pub(super) resource: Option<&'a str>,
+    /// The record that an authorization of the gateway itself was asked for by.
+    pub(super) bound: Option<&'a str>,
 }
 
 impl Origin<'_> {
     /// Checks the record like [`Credential::fits`].
     pub(super) fn fits(&self, record: &OAuth2) -> bool {
+        // A person's authorization is never the gateway's own, nor the other way round.
+        let bound = bound(record);
+        if bound.is_some() || self.bound.is_some() {
+            return bound.as_deref() == self.bound;
+        }
         let client = match &record.client_id {
             Some(id) => self.entered && id == self.client_id,
             None => !self.entered,
@@ -247,7 +285,8 @@ impl StoredTokens {
         }
     }
 
-    /// When no token is left: `None` where there is one to refresh with, or the end is not known.
+    /// When no token is left, for a person's authorization: `None` where there is one to refresh with, or
+    /// the end is not known.
     pub(super) fn ends_at(&self) -> Option<SystemTime> {
         let ends = self.expires_at.filter(|_| self.refresh.is_none())?;
         UNIX_EPOCH.checked_add(Duration::from_secs(ends))
@@ -275,9 +314,15 @@ pub(super) fn freshness(obtained_at: u64, expires_at: Option<u64>, now: u64) -> 
 
 impl StoredClient {
     pub(super) fn new(client: Client, origin: ClientOrigin) -> Self {
+        let key = client.key.map(|key| StoredKey {
+            pem: key.pem().clone(),
+            algorithm: key.algorithm(),
+            id: key.id().map(str::to_owned),
+        });
         Self {
             id: client.id,
             secret: client.secret,
+            key,
             auth: client.auth,
             origin,
         }
@@ -290,12 +335,47 @@ impl StoredClient {
 
     /// The client in the form that the protocol takes.
     pub(super) fn to_client(&self) -> Client {
+        let key = self.key.as_ref().and_then(|key| {
+            // It was read before it was stored.
+            let read = PrivateKey::parse(&key.pem, Some(key.algorithm)).ok()?;
+            Some(Arc::new(read.with_id(key.id.clone())))
+        });
         Client {
             id: self.id.clone(),
             secret: self.secret.clone(),
+            key,
             auth: self.auth,
         }
     }
+}
+
+/// The client that an operator entered, under the id `id`.
+pub(super) fn entered(
+    record: &OAuth2,
+    id: &str,
+    server: &AuthorizationServer,
+) -> Result<Client, oauth::Error> {
+    match record.key() {
+        Ok(Some(key)) => Client::with_key(id, key, server),
+        // A key that cannot be read is none, and the client then lacks a proof.
+        Ok(None) | Err(_) => {
+            Client::new(id, record.client_secret.clone(), record.token_auth, server)
+        }
+    }
+}
+
+/// For an authorization of the gateway itself, a hash of all that a token depends on but the proof, which
+/// may be replaced; `None` for other grants.
+fn bound(record: &OAuth2) -> Option<String> {
+    (record.grant == OAuthGrant::ClientCredentials).then(|| {
+        let mut hash = Keyed::without_key("authorized by itself");
+        hash.add_optional(record.client_id.as_deref());
+        hash.add_optional(record.issuer.as_deref());
+        hash.add_optional(record.token_url.as_ref().map(Url::as_str));
+        hash.add_optional(record.resource.as_deref());
+        hash.add(record.scopes.to_string());
+        hex(&hash.finish())
+    })
 }
 
 /// The OAuth 2.0 record of a server.

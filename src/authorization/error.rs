@@ -8,7 +8,7 @@ use crate::{mcp, oauth, registry};
 ///
 /// | variant | who can help |
 /// |---|---|
-/// | [`NotOAuth`](Self::NotOAuth), [`Record`](Self::Record) | the operator, by changing the server's record |
+/// | [`NotOAuth`](Self::NotOAuth), [`NoBrowser`](Self::NoBrowser), [`NoMachine`](Self::NoMachine), [`Record`](Self::Record) | the operator, by changing the server's record |
 /// | [`NoClient`](Self::NoClient) | the operator, by registering a client at the authorization server |
 /// | [`RedirectUri`](Self::RedirectUri) | whoever runs the gateway, by an `https` address |
 /// | [`State`](Self::State), [`Place`](Self::Place) | the operator, by beginning again |
@@ -19,6 +19,11 @@ use crate::{mcp, oauth, registry};
 pub enum Error {
     /// The server's authentication is not OAuth 2.0.
     NotOAuth,
+    /// Nobody is asked in a browser by the server's [grant](registry::OAuthGrant).
+    NoBrowser,
+    /// The gateway cannot authorize itself by the server's [grant](registry::OAuthGrant): a person does, or
+    /// each caller.
+    NoMachine,
     /// The fields of the server's [`OAuth2`](registry::OAuth2) contradict each other, or some are
     /// missing.
     Record(registry::Error),
@@ -44,6 +49,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOAuth => f.write_str("the server's authentication is not OAuth 2.0"),
+            Self::NoBrowser => f.write_str("by this grant nobody is asked in a browser"),
+            Self::NoMachine => f.write_str("by this grant the gateway does not authorize itself"),
             Self::Record(error) => error.fmt(f),
             Self::NoClient => f.write_str(
                 "the authorization server registers no clients by itself; register one there, \

@@ -12,7 +12,7 @@ use futures_util::{
 };
 use tokio::time::Instant;
 
-use crate::{connect::access::Token, inactive::Inactive, oauth, registry::CredentialKey};
+use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey};
 
 /// The pause after a failed refresh, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -20,7 +20,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The longest that an authorization server may have us wait: it may mean a day, and an operator
 /// who connects the server anew does not wait at all.
-const LONGEST_HOLD: Duration = Duration::from_secs(5 * 60);
+pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(5 * 60);
 
 /// The least time between two renewals after a 401: a server that refuses every token would
 /// otherwise have us request tokens without end, and look like an attack to its authorization
@@ -49,12 +49,14 @@ struct State {
 struct Answer {
     /// The pause that it asked for.
     wait: Duration,
-    /// Its words, for the operator.
+    /// What the operator is told.
     said: Option<Arc<str>>,
 }
 
 /// Failures in a row, and the pause after the last.
 struct Trouble {
+    /// The version of the record that was tried.
+    version: u64,
     inactive: Inactive,
     pause: Duration,
     /// What was answered; a pause that was asked for does not grow.
@@ -109,23 +111,30 @@ impl Flights {
         Some(self.join(key, begin))
     }
 
-    /// Returns the last failure while it is too early to try again.
-    pub(super) fn may_try(&self, key: &CredentialKey) -> Result<(), Inactive> {
+    /// Returns the last failure while it is too early to try again with this version of the server's record:
+    /// an operator who has changed it does not wait.
+    pub(super) fn may_try(&self, key: &CredentialKey, version: u64) -> Result<(), Inactive> {
         match self.lock().troubles.get(key) {
-            Some(trouble) if !trouble.is_over() => Err(trouble.inactive.clone()),
+            Some(trouble) if trouble.version == version && !trouble.is_over() => {
+                Err(trouble.inactive.clone())
+            }
             _ => Ok(()),
         }
     }
 
-    /// Keeps what was answered for the failure that is about to be recorded: its words, and the
-    /// pause that it asks for, within five minutes.
-    pub(super) fn answered(&self, key: &CredentialKey, error: &oauth::Error) {
-        let wait = error.retry_after().unwrap_or_default();
+    /// Keeps what was answered for the failure that is about to be recorded: the pause that it asks for,
+    /// within five minutes, and what the operator is told.
+    pub(super) fn answered(&self, key: &CredentialKey, wait: Option<Duration>, said: Option<&str>) {
         let answer = Answer {
-            wait: wait.min(LONGEST_HOLD),
-            said: error.said().map(Arc::from),
+            wait: wait.unwrap_or_default().min(LONGEST_HOLD),
+            said: said.map(Arc::from),
         };
         self.lock().answers.insert(key.clone(), answer);
+    }
+
+    /// Returns true if the last attempt has failed, a moment ago.
+    pub(super) fn is_troubled(&self, key: &CredentialKey) -> bool {
+        self.lock().troubles.contains_key(key)
     }
 
     /// Returns what was answered to the last refresh, if that failed.
@@ -134,7 +143,7 @@ impl Flights {
     }
 
     /// Records a failed refresh; the pause before the next one doubles each time, up to a minute.
-    pub(super) fn failed(&self, key: &CredentialKey, inactive: Inactive) {
+    pub(super) fn failed(&self, key: &CredentialKey, version: u64, inactive: Inactive) {
         let mut state = self.lock();
         let last = state.troubles.get(key).map_or(Duration::ZERO, |t| t.pause);
         // Kept a while longer than they count, so that the pauses grow.
@@ -142,6 +151,7 @@ impl Flights {
             trouble.since.elapsed() < trouble.pause.max(trouble.answer.wait) + LONGEST_PAUSE
         });
         let trouble = Trouble {
+            version,
             inactive,
             pause: (last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
             answer: state.answers.remove(key).unwrap_or_default(),

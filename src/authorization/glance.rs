@@ -30,6 +30,8 @@ struct Glance<'a> {
     resource: Option<&'a str>,
     #[serde(borrow)]
     tokens: Tokens<'a>,
+    #[serde(default)]
+    bound: Option<&'a str>,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +63,7 @@ pub(super) fn fresh_token(stored: &StoredCredential, record: &OAuth2, now: u64) 
         client,
         resource,
         tokens,
+        bound,
     } = glance;
     let origin = Origin {
         entered: client.origin.get() == ENTERED,
@@ -68,6 +71,7 @@ pub(super) fn fresh_token(stored: &StoredCredential, record: &OAuth2, now: u64) 
         token_endpoint: server.token_endpoint,
         issuer: server.issuer,
         resource,
+        bound,
     };
     let fresh = freshness(tokens.obtained_at, tokens.expires_at, now) == Freshness::Fresh;
     (fresh && origin.fits(record)).then(|| Token {
@@ -85,6 +89,7 @@ mod tests {
     use crate::{
         authorization::credential::{ClientOrigin, Credential, StoredClient},
         oauth::{AuthorizationServer, Client, Tokens},
+        registry::OAuthGrant,
         scopes::Scopes,
         token_auth::TokenAuth,
     };
@@ -155,6 +160,40 @@ mod tests {
             assert!(fresh_token(&stored, &record(|_| {}), 1001).is_some());
             let entered = record(|record| record.client_id = Some("client".to_owned()));
             assert!(fresh_token(&stored, &entered, 1001).is_none());
+        }
+    }
+
+    #[test]
+    fn a_persons_token_is_never_the_gateways_own() {
+        let persons = stored(ClientOrigin::Entered);
+        let entered = record(|record| record.client_id = Some("client".to_owned()));
+        let machine = OAuth2 {
+            grant: OAuthGrant::ClientCredentials,
+            ..entered.clone()
+        };
+        let all = Credential::read(&persons.secret).unwrap();
+        let own = StoredCredential {
+            version: 7,
+            secret: all.of_machine(&machine, None).write(),
+        };
+        let others = OAuth2 {
+            scopes: Scopes::parse("other").unwrap(),
+            ..machine.clone()
+        };
+        for (stored, record, fits) in [
+            (&persons, &entered, true),
+            (&persons, &machine, false),
+            (&own, &machine, true),
+            (&own, &entered, false),
+            (&own, &others, false),
+        ] {
+            assert_eq!(
+                fresh_token(stored, record, 1001).is_some(),
+                fits,
+                "{record:?}"
+            );
+            let all = Credential::read(&stored.secret).unwrap();
+            assert_eq!(all.fits(record), fits, "{record:?}");
         }
     }
 

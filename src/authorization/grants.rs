@@ -14,17 +14,19 @@ use super::{
     authorizations::Authorizations,
     credential::Freshness,
     glance::fresh_token,
-    refresh::Loaded,
+    refresh::{Loaded, is_replaceable},
     text::{is_same, seconds},
 };
 use crate::{
+    caller::Subject,
     connect::{
         ConnectionsBuilder,
         access::{Grants, Token},
     },
     inactive::Inactive,
+    mcp::ServerLimits,
     oauth::Challenge,
-    registry::{Auth, CredentialKey, Expected, Server},
+    registry::{Auth, CredentialKey, Expected, OAuth2, OAuthGrant, Server},
     scopes::Scopes,
 };
 
@@ -32,8 +34,22 @@ use crate::{
 const NOTES: usize = 3;
 
 impl Grants for Authorizations {
-    fn token<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Token, Inactive>> {
-        Box::pin(self.current(server))
+    fn token<'a>(
+        &'a self,
+        server: &'a Server,
+        subject: Option<&'a Subject>,
+    ) -> BoxFuture<'a, Result<Token, Inactive>> {
+        Box::pin(async move {
+            let Auth::OAuth2(record) = &server.auth else {
+                return Err(Inactive::NeedsAuthorization);
+            };
+            match record.grant {
+                OAuthGrant::TokenExchange => self.exchanged(server, record, subject, None).await,
+                OAuthGrant::AuthorizationCode | OAuthGrant::ClientCredentials => {
+                    self.current(server, record).await
+                }
+            }
+        })
     }
 
     fn is_connected<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, bool> {
@@ -41,6 +57,9 @@ impl Grants for Authorizations {
             let Auth::OAuth2(record) = &server.auth else {
                 return false;
             };
+            if record.grant != OAuthGrant::AuthorizationCode {
+                return true;
+            }
             let key = CredentialKey::of(server);
             let stored = self.inner.stored(server, &key).await;
             let loaded = stored.and_then(|stored| Loaded::read(&stored, record));
@@ -53,6 +72,9 @@ impl Grants for Authorizations {
             let Auth::OAuth2(record) = &server.auth else {
                 return None;
             };
+            if record.grant != OAuthGrant::AuthorizationCode {
+                return None;
+            }
             let stored = self.inner.stored(server, &CredentialKey::of(server)).await;
             let loaded = stored.and_then(|stored| Loaded::read(&stored, record));
             loaded.ok()?.credential.tokens?.ends_at()
@@ -62,9 +84,17 @@ impl Grants for Authorizations {
     fn renewed<'a>(
         &'a self,
         server: &'a Server,
+        subject: Option<&'a Subject>,
         refused: &'a Token,
     ) -> BoxFuture<'a, Result<Token, Inactive>> {
-        Box::pin(self.another(server, refused))
+        Box::pin(async move {
+            match &server.auth {
+                Auth::OAuth2(record) if record.grant == OAuthGrant::TokenExchange => {
+                    self.exchanged(server, record, subject, Some(refused)).await
+                }
+                _ => self.another(server, refused).await,
+            }
+        })
     }
 
     fn missing<'a>(
@@ -73,6 +103,10 @@ impl Grants for Authorizations {
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>> {
         Box::pin(self.note_missing(server, challenge))
+    }
+
+    fn limit(&self, limits: &ServerLimits) {
+        self.inner.exchanges.limit(limits);
     }
 
     fn said(&self, server: &Server) -> Option<Arc<str>> {
@@ -87,31 +121,37 @@ impl Grants for Authorizations {
 impl Authorizations {
     /// A token that has not expired. One that is about to is refreshed in the background; only
     /// without a usable one is the refresh waited for.
-    async fn current(&self, server: &Server) -> Result<Token, Inactive> {
+    async fn current(&self, server: &Server, record: &OAuth2) -> Result<Token, Inactive> {
         let inner = &self.inner;
-        let Auth::OAuth2(record) = &server.auth else {
-            return Err(Inactive::NeedsAuthorization);
-        };
         let key = CredentialKey::of(server);
-        let stored = inner.stored(server, &key).await?;
+        let stored = inner.stored(server, &key).await;
         let now = seconds((inner.now)());
-        if let Some(token) = fresh_token(&stored, record, now) {
+        let fresh = |stored| fresh_token(stored, record, now);
+        if let Some(token) = stored.as_ref().ok().and_then(fresh) {
             return Ok(token);
         }
-        let loaded = Loaded::read(&stored, record)?;
+        let begin = || inner.begin_refresh(server, &key, None);
+        let loaded = match stored.and_then(|stored| Loaded::read(&stored, record)) {
+            Err(inactive) if is_replaceable(server, &inactive) => {
+                inner.flights.may_try(&key, server.version)?;
+                return inner.flights.join(&key, begin).await;
+            }
+            loaded => loaded?,
+        };
         let tokens = loaded.credential.tokens.as_ref();
         let tokens = tokens.ok_or(Inactive::NeedsAuthorization)?;
-        let begin = || inner.begin_refresh(server, &key, None);
+        let is_machine = record.grant == OAuthGrant::ClientCredentials;
         match tokens.freshness(now) {
             Freshness::Fresh => {}
             Freshness::Due => {
-                if tokens.refresh.is_some() && inner.flights.may_try(&key).is_ok() {
+                let is_renewable = is_machine || tokens.refresh.is_some();
+                if is_renewable && inner.flights.may_try(&key, server.version).is_ok() {
                     // It flies by itself.
                     drop(inner.flights.join(&key, begin));
                 }
             }
             Freshness::Expired => {
-                inner.flights.may_try(&key)?;
+                inner.flights.may_try(&key, server.version)?;
                 return inner.flights.join(&key, begin).await;
             }
         }
@@ -123,13 +163,14 @@ impl Authorizations {
         let inner = &self.inner;
         let key = CredentialKey::of(server);
         let newer = async || {
-            let loaded = inner.load(server, &key).await?;
-            Ok(loaded.usable(Some(&refused.value), seconds((inner.now)())))
+            let loaded = inner.load_or_none(server, &key).await?;
+            let now = seconds((inner.now)());
+            Ok(loaded.and_then(|loaded| loaded.usable(Some(&refused.value), now)))
         };
         if let Some(token) = newer().await? {
             return Ok(token);
         }
-        inner.flights.may_try(&key)?;
+        inner.flights.may_try(&key, server.version)?;
         let begin = || inner.begin_refresh(server, &key, Some(refused.value.clone()));
         // One that had begun before may bring the very token that was refused; then once more.
         for _ in 0..2 {
@@ -145,11 +186,16 @@ impl Authorizations {
         newer().await?.ok_or(Inactive::NeedsAuthorization)
     }
 
-    /// Records the missing scopes of a 403 for the next authorization.
+    /// Records the missing scopes of a 403 for the next authorization. Where nobody gives a consent, no
+    /// server may have the gateway ask for more: an operator enters the scopes.
     async fn note_missing(&self, server: &Server, challenge: &str) -> Option<Scopes> {
         let scopes = Challenge::parse(challenge)?.scope?;
         let key = CredentialKey::of(server);
-        for _ in 0..NOTES {
+        let attempts = match &server.auth {
+            Auth::OAuth2(record) if record.grant == OAuthGrant::AuthorizationCode => NOTES,
+            _ => 0,
+        };
+        for _ in 0..attempts {
             let mut loaded = self.inner.load(server, &key).await.ok()?;
             let missing = loaded.credential.missing.union(&scopes);
             if missing == loaded.credential.missing {
@@ -173,7 +219,8 @@ impl ConnectionsBuilder {
     /// servers are inactive.
     ///
     /// Pass a clone of the [`Authorizations`] that serve the callback, so that a server that was
-    /// just connected is usable at once.
+    /// just connected is usable at once. The [limits](Self::limits) of new tokens of callers hold for those
+    /// that are exchanged, too; of several connections, those of the first.
     pub fn authorizations(self, authorizations: &Authorizations) -> Self {
         self.grants(Arc::new(authorizations.clone()))
     }

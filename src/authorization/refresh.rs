@@ -20,7 +20,9 @@ use crate::{
     connect::access::Token,
     inactive::Inactive,
     oauth::{self, ErrorKind, Tokens},
-    registry::{self, Auth, CredentialKey, Expected, Lease, OAuth2, Server, StoredCredential},
+    registry::{
+        self, Auth, CredentialKey, Expected, Lease, OAuth2, OAuthGrant, Server, StoredCredential,
+    },
     secret::SecretString,
 };
 
@@ -66,7 +68,7 @@ impl Loaded {
     }
 
     /// The access token, expired or not.
-    fn stored(&self) -> Option<Token> {
+    pub(super) fn stored(&self) -> Option<Token> {
         let tokens = self.credential.tokens.as_ref()?;
         Some(self.token(&tokens.access))
     }
@@ -113,6 +115,19 @@ impl Inner {
         Loaded::read(&self.stored(server, key).await?, record)
     }
 
+    /// Loads the credential that is stored for `server`; `None` where there is none that can be used, and
+    /// the gateway gets one by itself.
+    pub(super) async fn load_or_none(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+    ) -> Result<Option<Loaded>, Inactive> {
+        match self.load(server, key).await {
+            Err(inactive) if is_replaceable(server, &inactive) => Ok(None),
+            loaded => loaded.map(Some),
+        }
+    }
+
     /// Starts a refresh in a task of its own, which continues if those who wait for it go away.
     pub(super) fn begin_refresh(
         self: &Arc<Self>,
@@ -141,7 +156,7 @@ impl Inner {
             Ok(_) => self.flights.succeeded(key),
             // Also where the authorization is gone: a store that cannot be told so would have us
             // find it out again with each call.
-            Err(inactive) => self.flights.failed(key, inactive.clone()),
+            Err(inactive) => self.flights.failed(key, server.version, inactive.clone()),
         }
         outcome
     }
@@ -180,8 +195,9 @@ impl Inner {
                     return Err(Inactive::unreachable("its credential cannot be read now"));
                 }
             }
-            let loaded = self.load(server, key).await?;
-            if let Some(token) = loaded.usable(refused, seconds((self.now)())) {
+            let loaded = self.load_or_none(server, key).await?;
+            let now = seconds((self.now)());
+            if let Some(token) = loaded.and_then(|loaded| loaded.usable(refused, now)) {
                 return Ok(Turn::Done(token));
             }
         }
@@ -198,10 +214,20 @@ impl Inner {
         refused: Option<&SecretString>,
     ) -> Result<Token, Inactive> {
         // It may have happened while we waited.
-        let loaded = self.load(server, key).await?;
-        if let Some(token) = loaded.usable(refused, seconds((self.now)())) {
+        let loaded = self.load_or_none(server, key).await?;
+        let now = seconds((self.now)());
+        if let Some(token) = loaded
+            .as_ref()
+            .and_then(|loaded| loaded.usable(refused, now))
+        {
             return Ok(token);
         }
+        if let Auth::OAuth2(record) = &server.auth
+            && record.grant == OAuthGrant::ClientCredentials
+        {
+            return self.authorize(server, key, record, loaded).await;
+        }
+        let loaded = loaded.ok_or(Inactive::NeedsAuthorization)?;
         let credential = &loaded.credential;
         let refresh = credential.tokens.as_ref().and_then(|t| t.refresh.clone());
         let refresh = refresh.ok_or(Inactive::NeedsAuthorization)?;
@@ -278,7 +304,8 @@ impl Inner {
         loaded: Loaded,
         error: &oauth::Error,
     ) -> Result<Token, Inactive> {
-        self.flights.answered(key, error);
+        self.flights
+            .answered(key, error.retry_after(), error.said());
         if !matches!(
             error.kind(),
             ErrorKind::InvalidGrant | ErrorKind::InvalidClient
@@ -308,6 +335,13 @@ impl Inner {
         tracing::warn!(server = %server.name, %error, said, "the server needs authorization");
         Err(Inactive::NeedsAuthorization)
     }
+}
+
+/// Returns `true` if the gateway can get a credential by itself in the place of one that is not there, or
+/// cannot be used.
+pub(super) fn is_replaceable(server: &Server, reason: &Inactive) -> bool {
+    // What cannot be read now may be good.
+    server.auth.is_gateways() && !matches!(reason, Inactive::Unreachable { .. })
 }
 
 /// The process that refreshes: this one, or another.

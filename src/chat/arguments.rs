@@ -7,7 +7,11 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::json::{Node, Object, is_object, objects, string};
+use crate::json::{Node, Object, is_object, objects, quoted, string};
+
+/// The words for a model whose arguments have none.
+pub(crate) const ARE_NO_OBJECT: &str =
+    "the arguments are not a JSON object; send one that fits the tool's parameters";
 
 /// The arguments of a call, if they have a usable form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,24 @@ impl Arguments {
             Some(object) => (Self::Text(object), false),
             None => (Self::Broken(text.into_owned()), true),
         }
+    }
+
+    /// Of a call of a tool that calls others, the arguments of the call that it makes: its own argument
+    /// `arguments`. What cannot be read stays, as the text that it is.
+    pub(crate) fn inner(&self) -> Self {
+        let outer = self.text().and_then(|text| Object::parse(text).ok());
+        let member = outer.and_then(|outer| outer.present("arguments"));
+        match Self::read(member, false).0 {
+            Self::Unreadable => Self::Broken(member.unwrap_or_default().to_owned()),
+            read => read,
+        }
+    }
+
+    /// The same call, making one with the arguments `inner`; both are JSON texts of strings. `None` if it
+    /// is none that makes another.
+    pub(crate) fn around(&self, inner: &str) -> Option<String> {
+        let outer = Object::parse(self.text()?).ok()?;
+        Some(quoted(&outer.edited(outer.set(&[("arguments", inner)]))))
     }
 
     /// The text as it came, if there is any.
@@ -159,10 +181,6 @@ mod tests {
 
     fn read(member: Option<&str>) -> (Arguments, bool) {
         Arguments::read(member, false)
-    }
-
-    fn quoted(text: &str) -> String {
-        crate::json::quoted(text)
     }
 
     fn object(text: &str) -> Arguments {

@@ -223,9 +223,8 @@ impl Conversation {
             && !request.has_no_tools
             && (tools_ran || request.tools.is_empty());
         // Where the caller asks for it as well, there is nothing of ours to leave out.
-        let asks_for_usage = request.usage.is_some() && !request.include_usage;
         let ours = [
-            (Omitted::STREAM_OPTIONS, asks_for_usage),
+            (Omitted::STREAM_OPTIONS, request.adds_usage()),
             (Omitted::PARALLEL_TOOL_CALLS, has_parallel),
         ];
         let ours = ours.into_iter().filter(|(_, is_there)| *is_there);

@@ -23,6 +23,7 @@ mod partial;
 mod pieces;
 mod repair;
 mod request;
+mod through;
 mod tool_call;
 mod tool_choice;
 mod turn;
@@ -32,7 +33,7 @@ mod unstreamed;
 mod usage;
 
 pub(crate) use self::{
-    arguments::Arguments,
+    arguments::{ARE_NO_OBJECT, Arguments},
     asks::ENTRIES,
     chunk::{Change, Chunk, Identity},
     completion::Completion,
@@ -43,9 +44,10 @@ pub(crate) use self::{
     partial::{PartialMessage, delta_of_calls},
     repair::{executed, is_sendable},
     request::{CallerTool, ChatRequest},
+    through::as_meant,
     tool_call::{NAMESPACE, ToolCall, tool_message},
     turn::{Asked, Turn},
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     unread::Unread,
-    usage::{Usage, tidy},
+    usage::{Usage, tidy, tokens},
 };

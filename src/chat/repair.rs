@@ -228,14 +228,18 @@ pub(crate) fn executed<'a>(
         return message;
     };
     let edited = elements(&object).into_iter().zip(calls);
-    let edited = edited.map(|(text, call)| sendable(text, call));
+    let edited = edited.map(|(text, call)| match call.through {
+        Some(_) => text.to_owned(),
+        None => sendable(text, call),
+    });
     let list = format!("[{}]", edited.collect::<Vec<_>>().join(","));
     object.edited(object.set(&[("tool_calls", &list)])).into()
 }
 
 /// Returns `true` if a message with these calls goes back as it is.
 pub(crate) fn is_sendable<'a>(mut calls: impl Iterator<Item = &'a ToolCall>) -> bool {
-    calls.all(|call| has_object(call) && is_named(call))
+    // One through another tool was read from an object, and under the name of that.
+    calls.all(|call| call.through.is_some() || has_object(call) && is_named(call))
 }
 
 fn has_object(call: &ToolCall) -> bool {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     asks::{self, Asks},
     instructions::Instruction,
-    tool_choice::{OfServer, ToolChoice},
+    tool_choice::{self, OfServer, ToolChoice},
     turn::Asked,
     unread::Unread,
 };
@@ -219,6 +219,11 @@ impl ChatRequest {
         self.usage = place.set([Some(value)]).into_iter().next();
     }
 
+    /// Returns `true` if only the gateway asks for the usage: the caller gets no chunk with it.
+    pub(crate) fn adds_usage(&self) -> bool {
+        self.usage.is_some() && !self.include_usage
+    }
+
     /// Adds a system message with this text to all turns, behind those with which the caller begins.
     /// A request without a list of messages has no place for it.
     pub(crate) fn instruct(&mut self, text: &str) {
@@ -297,6 +302,16 @@ impl ChatRequest {
         if let Some(place) = self.choice_place.clone() {
             self.tool_choice.choose(value, place);
         }
+    }
+
+    /// The tools that `tool_choice` names, as it is for the first turn: the model must see these.
+    pub(crate) fn chosen_tools(&self) -> Vec<String> {
+        let callers = || {
+            let place = self.choice_place.clone()?;
+            std::str::from_utf8(&self.body[place]).ok()
+        };
+        let choice = self.tool_choice.chosen().or_else(callers);
+        choice.map(tool_choice::names).unwrap_or_default()
     }
 
     /// The edit that makes `tool_choice` what was chosen for it.

@@ -15,6 +15,8 @@ pub(crate) struct ToolCall {
     /// to the caller.
     pub(crate) function: Option<String>,
     pub(crate) arguments: Arguments,
+    /// The tool that the model has called, where it is not `function`, but one that calls others.
+    pub(crate) through: Option<&'static str>,
 }
 
 /// The most calls of one turn that are read at all, executed or not. A body of 20 MiB has room for
@@ -64,6 +66,7 @@ impl ToolCall {
                 id,
                 function: None,
                 arguments,
+                through: None,
             };
             return (call, is_good);
         };
@@ -75,6 +78,7 @@ impl ToolCall {
             id,
             function: Some(name.to_owned()),
             arguments,
+            through: None,
         };
         (call, is_good)
     }
@@ -89,6 +93,9 @@ impl ToolCall {
     /// (mastra-ai/mastra#13632, pydantic/pydantic-ai#4585, anomalyco/opencode#48750). That of an
     /// offered tool stays; before it some models write the namespace of their training.
     pub(crate) fn name_back(&self) -> Option<Cow<'_, str>> {
+        if let Some(name) = self.through {
+            return Some(name.into());
+        }
         let name = self.function.as_deref()?;
         let name = name.strip_prefix(NAMESPACE).unwrap_or(name);
         let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
@@ -140,6 +147,7 @@ mod tests {
             id: "c\"1".into(),
             function: name.map(Into::into),
             arguments: Arguments::Unreadable,
+            through: None,
         }
     }
 

@@ -3,7 +3,10 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::json::{Edit, Object, string};
+use crate::json::{Edit, Object, array, string};
+
+/// The most allowed tools that are read: more fit into no request.
+const NAMES: usize = 1024;
 
 /// The caller's `tool_choice`.
 #[derive(Debug, Default)]
@@ -162,6 +165,19 @@ impl ToolChoice {
         };
         (!is_kept).then_some(relaxed)
     }
+}
+
+/// The tools that a choice names, the one or all that are allowed.
+pub(super) fn names(choice: &str) -> Vec<String> {
+    let Ok(choice) = Object::parse(choice) else {
+        return Vec::new();
+    };
+    let allowed = choice.present("allowed_tools");
+    let allowed = allowed.and_then(|allowed| Object::parse(allowed).ok());
+    let tools = allowed.and_then(|allowed| array(allowed.present("tools")?, NAMES));
+    let tools = tools.unwrap_or_default().into_iter();
+    let tools = tools.filter_map(|tool| named(&Object::parse(tool).ok()?).map(Into::into));
+    tools.chain(named(&choice).map(Into::into)).collect()
 }
 
 /// The tool that a choice names: `{"type":"function","function":{"name":…}}`, also of another type,

@@ -20,8 +20,25 @@ impl Usage {
         add_members(&mut self.0, usage);
     }
 
+    /// Adds this to the cost; where it is not known what else there was, there is none.
+    pub(crate) fn add_cost(&mut self, cost: f64, is_rest_known: bool) {
+        match (self.0.get("cost").and_then(Value::as_f64), is_rest_known) {
+            (known, true) => {
+                let sum = tidy(known.unwrap_or_default() + cost);
+                self.0.insert("cost".into(), sum.into());
+            }
+            (_, false) => {
+                self.0.remove("cost");
+            }
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(crate) fn as_members(&self) -> &Map<String, Value> {
+        &self.0
     }
 
     /// The members of the sum.
@@ -33,6 +50,13 @@ impl Usage {
         // Writing JSON values with string keys does not fail.
         serde_json::to_string(&self.0).unwrap_or_default()
     }
+}
+
+/// A number of tokens, which some services write as `12.0`; `None` for what is no number.
+pub(crate) fn tokens(count: &Value) -> Option<u64> {
+    // Saturates, and is 0 for what is below.
+    let rounded = || count.as_f64().map(|count| count as u64);
+    count.as_u64().or_else(rounded)
 }
 
 fn add_members(sum: &mut Map<String, Value>, more: &Map<String, Value>) {
@@ -94,6 +118,21 @@ mod tests {
             sum(&[json!({"a": 1, "b": null}), json!({"a": null, "b": 2})]),
             json!({"a": 1, "b": 2})
         );
+    }
+
+    #[test]
+    fn tokens_count_however_their_number_is_written() {
+        for (count, expected) in [
+            (json!(12), Some(12)),
+            (json!(12.0), Some(12)),
+            (json!(1.2e1), Some(12)),
+            (json!(1e300), Some(u64::MAX)),
+            (json!(-1), Some(0)),
+            (json!("12"), None),
+            (json!(null), None),
+        ] {
+            assert_eq!(tokens(&count), expected, "{count}");
+        }
     }
 
     #[test]

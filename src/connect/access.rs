@@ -7,19 +7,25 @@ use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    caller::CallerTokens,
+    caller::{CallerTokens, Subject},
     inactive::Inactive,
     keyed::Digest,
+    mcp::ServerLimits,
     registry::{Auth, Server},
     scopes::Scopes,
 };
 
 /// Gives the access tokens of servers with OAuth 2.0.
 pub(crate) trait Grants: Send + Sync {
-    /// The token to use now.
-    fn token<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Token, Inactive>>;
+    /// The token to use now; for servers whose tokens are each caller's, that of `subject`.
+    fn token<'a>(
+        &'a self,
+        server: &'a Server,
+        subject: Option<&'a Subject>,
+    ) -> BoxFuture<'a, Result<Token, Inactive>>;
 
-    /// Returns `true` if there is one, fresh or not, for the server as its record is now.
+    /// Returns `true` if there is one, fresh or not, for the server as its record is now, or one is had
+    /// without an operator.
     fn is_connected<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, bool>;
 
     /// When the authorization ends for good; `None` if it is renewed without an operator, does not say
@@ -30,6 +36,7 @@ pub(crate) trait Grants: Send + Sync {
     fn renewed<'a>(
         &'a self,
         server: &'a Server,
+        subject: Option<&'a Subject>,
         refused: &'a Token,
     ) -> BoxFuture<'a, Result<Token, Inactive>>;
 
@@ -39,6 +46,9 @@ pub(crate) trait Grants: Send + Sync {
         server: &'a Server,
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>>;
+
+    /// Sets the limits of those who bring new tokens, once.
+    fn limit(&self, limits: &ServerLimits);
 
     /// What the authorization server answered to the last refresh, if that failed: for the operator
     /// alone.
@@ -65,6 +75,8 @@ pub(super) struct Access {
     pub(super) token: Option<Token>,
     /// The caller who brought it, if it is a caller's own.
     pub(super) payer: Option<Digest>,
+    /// The one whose token it was exchanged for.
+    pub(super) subject: Option<Subject>,
 }
 
 impl Access {
@@ -79,6 +91,7 @@ impl Access {
                 headers: server.auth.headers(),
                 token: None,
                 payer: None,
+                subject: None,
             }),
             Auth::TokenPassthrough(header) => {
                 let token = tokens.of(&server.name).ok_or(Inactive::TokenMissing)?;
@@ -86,11 +99,19 @@ impl Access {
                     headers: HeaderMap::from_iter([(header.clone(), token.clone())]),
                     token: None,
                     payer: Some(tokens.whose().payer),
+                    subject: None,
                 })
             }
             Auth::OAuth2(_) => {
                 let grants = grants.ok_or(Inactive::NeedsAuthorization)?;
-                Self::with(grants.token(server).await?)
+                let subject = match server.auth.is_callers() {
+                    true => tokens.subject().map_err(|invalid| Inactive::TokenUnfit {
+                        message: format!("it {invalid}").into(),
+                    })?,
+                    false => None,
+                };
+                let token = grants.token(server, subject.as_ref()).await?;
+                Self::with(token, subject)
             }
             Auth::Unreadable(_) => Err(Inactive::CredentialInvalid),
         }
@@ -104,22 +125,24 @@ impl Access {
     ) -> Result<Option<Self>, Inactive> {
         match (&self.token, grants) {
             (Some(token), Some(grants)) => {
-                let token = grants.renewed(server, token).await?;
-                Self::with(token).map(Some)
+                let subject = self.subject.as_ref();
+                let token = grants.renewed(server, subject, token).await?;
+                Self::with(token, self.subject.clone()).map(Some)
             }
             _ => Ok(None),
         }
     }
 
     /// The credential that sends `token` as a bearer token.
-    fn with(token: Token) -> Result<Self, Inactive> {
+    fn with(token: Token, subject: Option<Subject>) -> Result<Self, Inactive> {
         let bearer = format!("Bearer {}", token.value.expose_secret());
         let mut value = HeaderValue::from_str(&bearer).map_err(|_| Inactive::CredentialInvalid)?;
         value.set_sensitive(true);
         Ok(Self {
             headers: HeaderMap::from_iter([(AUTHORIZATION, value)]),
             token: Some(token),
-            payer: None,
+            payer: subject.as_ref().map(Subject::payer),
+            subject,
         })
     }
 }

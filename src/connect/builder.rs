@@ -80,6 +80,9 @@ impl ConnectionsBuilder {
     /// Creates the connections. No server is connected before its first use.
     #[must_use]
     pub fn build(self) -> Connections {
+        if let Some(grants) = &self.grants {
+            grants.limit(&self.limits);
+        }
         Connections::assemble(self.outbound, self.limits, self.grants, self.watch)
     }
 }

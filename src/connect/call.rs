@@ -94,6 +94,13 @@ impl CallToolError {
     }
 }
 
+impl CallToolError {
+    /// Returns `true` if its text has words of the server in it.
+    pub(crate) fn is_servers_word(&self) -> bool {
+        matches!(self, Self::Failed(error) if error.kind() == mcp::ErrorKind::Rpc)
+    }
+}
+
 impl fmt::Display for CallToolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -121,7 +121,8 @@ impl Connections {
     /// The tools that `server` offers now, from the cache if they are fresh.
     ///
     /// `tokens` are the caller's. A server with token passthrough lists its tools for the owner of
-    /// the token.
+    /// the token. What single projects are granted of them is in the
+    /// [record](Server::grants).
     ///
     /// # Errors
     /// The reason why the server is [`Inactive`]. After a failure the server is left alone for 5 s,
@@ -251,22 +252,32 @@ impl Connections {
         self.shared.pool.parked.park(project, record, sessions);
     }
 
-    /// All tools of `server`, and those that it offers: at least one.
+    /// All tools of `server`, and those that it offers to `project`: at least one.
     pub(crate) async fn offers(
         &self,
         server: &Arc<Server>,
+        project: &Project,
         tokens: &CallerTokens,
     ) -> Result<(Arc<Offers>, Arc<Offered>), Inactive> {
-        if !server.enabled {
-            return Err(Inactive::Disabled);
-        }
-        let list = self.shared.lists.list(server, tokens).await?;
-        let offers = self.formed(server, &list.offers).await?;
-        let offered = offers.offered(server);
+        let offers = self.listed(server, tokens).await?;
+        let offered = offers.offered(server).granted(project.name());
         match offered.entries().is_empty() {
             true => Err(Inactive::NoTools),
             false => Ok((offers, offered)),
         }
+    }
+
+    /// All tools of `server`, whoever it offers them to.
+    pub(crate) async fn listed(
+        &self,
+        server: &Arc<Server>,
+        tokens: &CallerTokens,
+    ) -> Result<Arc<Offers>, Inactive> {
+        if !server.enabled {
+            return Err(Inactive::Disabled);
+        }
+        let list = self.shared.lists.list(server, tokens).await?;
+        self.formed(server, &list.offers).await
     }
 
     /// `offers` of `server` in the form of these connections.

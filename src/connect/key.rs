@@ -142,6 +142,7 @@ mod tests {
             )]),
             token: None,
             payer: None,
+            subject: None,
         }
     }
 
@@ -154,6 +155,7 @@ mod tests {
                 version,
             }),
             payer: None,
+            subject: None,
         }
     }
 

@@ -13,7 +13,6 @@ use super::{
     counts::Tally,
     credentials::Credentials,
     listeners::Listeners,
-    log,
     peer::{CachedList, Peer},
     pool::Pool,
     reason::NotListed,
@@ -76,7 +75,7 @@ impl Lists {
         let peer = self.pool.peer(server, &access)?;
         peer.use_now();
         let is_own = access.payer.is_none();
-        if is_own && self.pool.peers(server).authorized() {
+        if self.pool.peers(server).authorized() && is_own {
             // Operators are told of it by the next listing.
             peer.expire_list();
         }
@@ -206,19 +205,21 @@ impl Lists {
         access: &Access,
         (list, changes): (ToolList, u64),
     ) -> Result<Arc<CachedList>, Inactive> {
+        let peers = self.pool.peers(server);
         peer.health().succeeded();
-        self.pool.peers(server).set_detail(None);
+        peers.set_detail(None);
         let offers = Offers::listed(&server.name, list.tools, list.left_out).await;
         let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
         offers.instructions = list.instructions.and_then(Instructions::new);
-        log::left_out(server, &offers);
+        peers.logged.left_out(server, &offers);
+        peers.logged.unlisted(server, &offers);
         if let Some(watch) = &self.watch {
             let pins = watch.listed(server, &offers).await;
             offers.pins = pins.map_err(|_| {
                 Inactive::unreachable("its tools cannot be compared with those accepted")
             })?;
         }
-        log::withheld(server, &offers);
+        peers.logged.withheld(server, &offers);
         let fresh = list.ttl.unwrap_or(self.pool.limits.list_fresh);
         let list = CachedList::new(offers, server, fresh, changes);
         let list = self.pool.peers(server).listed(peer, list);
@@ -257,7 +258,11 @@ impl Lists {
                 .peers(server)
                 .unauthorized(server, &failure.reason)
         };
-        if !failure.reason.is_callers() && is_news() {
+        if failure.reason.is_callers() {
+            return;
+        }
+        self.pool.peers(server).set_detail(failure.detail.clone());
+        if is_news() {
             self.note_failure(server, failure, Effect::Refused).await;
         }
     }

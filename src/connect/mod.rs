@@ -32,7 +32,7 @@ mod parked;
 mod peer;
 mod peers;
 mod pool;
-mod rate;
+pub(crate) mod rate;
 mod reason;
 mod session;
 mod tools;

@@ -69,7 +69,8 @@ impl Peer {
         changes: Arc<Changes>,
     ) -> Self {
         let headers = access.headers.clone();
-        let endpoint = Endpoint::new(server.url.clone(), server.transport, headers);
+        let mut endpoint = Endpoint::new(server.url.clone(), server.transport, headers);
+        endpoint.authorizes_itself = server.auth.is_gateways();
         let told = changes.clone();
         let client = Client::told(outbound.clone(), endpoint, limits.clone(), move || {
             told.note()

@@ -16,6 +16,7 @@ use super::{
     access::Access,
     changes::Changes,
     key::{KnownKey, PeerKey},
+    log::Logged,
     peer::{CachedList, Peer},
     session::{Session, SessionCloser},
 };
@@ -46,6 +47,8 @@ pub(super) struct Peers {
     unauthorized: Mutex<Option<(u64, Inactive)>>,
     /// What an operator is told of the last failure with that credential.
     detail: Mutex<Option<Arc<str>>>,
+    /// What the log says of its list.
+    pub(super) logged: Logged,
     /// What the server said of changes of its tools.
     pub(super) changes: Arc<Changes>,
     most: usize,
@@ -92,6 +95,7 @@ impl Peers {
             last: Mutex::default(),
             unauthorized: Mutex::default(),
             detail: Mutex::default(),
+            logged: Logged::default(),
             changes: Arc::default(),
             most: limits.peers,
             most_bytes: limits.peer_bytes,
@@ -205,7 +209,7 @@ impl Peers {
     pub(super) fn note_failure(&self, key: PeerKey, reason: &Inactive) {
         let now = Instant::now();
         let lasts = match reason {
-            Inactive::TokenRefused => REFUSED,
+            Inactive::TokenRefused | Inactive::TokenUnfit { .. } => REFUSED,
             _ => FAILED,
         };
         let mut state = self.state();
@@ -454,6 +458,7 @@ mod tests {
                 )]),
                 token: None,
                 payer: None,
+                subject: None,
             }
         }
 

@@ -116,7 +116,8 @@ impl Pool {
             Holder::Everybody => peer.common.clone(),
             Holder::Some(holder) => {
                 let peers = self.peers(server);
-                peers.session(peer, holder, whose.payer, open)
+                let payer = access.payer.unwrap_or(whose.payer);
+                peers.session(peer, holder, payer, open)
             }
             Holder::Exchange => exchange.session(peer.key, open),
         }

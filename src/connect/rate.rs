@@ -14,7 +14,7 @@ use crate::{keyed::Digest, mcp::ServerLimits};
 const CALLERS: u64 = 10_000;
 
 /// A token bucket for each caller.
-pub(super) struct Rates {
+pub(crate) struct Rates {
     buckets: Cache<Digest, Arc<Mutex<Bucket>>>,
     most: f64,
     per_second: f64,
@@ -27,7 +27,7 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(super) fn new(limits: &ServerLimits) -> Self {
+    pub(crate) fn new(limits: &ServerLimits) -> Self {
         let most = (limits.peers / 8).max(1) as f64;
         let per_second = limits.new_tokens.max(1) as f64 / 60.0;
         // By then it is full again.
@@ -43,7 +43,7 @@ impl Rates {
     }
 
     /// Counts one more token of `payer`; `false` if that is too many.
-    pub(super) fn take(&self, payer: Digest) -> bool {
+    pub(crate) fn take(&self, payer: Digest) -> bool {
         let bucket = self.buckets.get_with(payer, || {
             Arc::new(Mutex::new(Bucket {
                 left: self.most,

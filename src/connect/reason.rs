@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     inactive::Inactive,
     mcp::{Error, ErrorKind},
-    registry::{Auth, Server, Stage},
+    registry::{Server, Stage},
     trace::redacted,
 };
 
@@ -15,12 +15,12 @@ use crate::{
 /// what a caller's own token meets is the caller's affair, or one token could take the server from
 /// all.
 pub(super) fn inactive(server: &Server, error: &Error) -> Inactive {
-    match (error.kind(), &server.auth) {
-        (ErrorKind::Unauthorized | ErrorKind::Forbidden, Auth::TokenPassthrough(_)) => {
+    match error.kind() {
+        ErrorKind::Unauthorized | ErrorKind::Forbidden if server.auth.is_callers() => {
             Inactive::TokenRefused
         }
         _ if error.is_authorization() => Inactive::NeedsAuthorization,
-        (ErrorKind::Rpc, _) => Inactive::unreachable("the server answers with an error"),
+        ErrorKind::Rpc => Inactive::unreachable("the server answers with an error"),
         _ => Inactive::unreachable(error.to_string()),
     }
 }

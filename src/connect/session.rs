@@ -221,6 +221,7 @@ mod tests {
             headers: HeaderMap::new(),
             token: None,
             payer: None,
+            subject: None,
         };
         let outbound = Outbound::new(Default::default());
         let url = "https://a.example/mcp".parse().unwrap();

@@ -10,6 +10,9 @@ use crate::{
 const TOOL: usize = 512;
 /// The factor by which a schema grows when its first call compiles it.
 const COMPILED: usize = 4;
+/// What the index of a tool's words takes once its list is searched, by the length of its description:
+/// eight bytes for each use of a word, and twelve for a word that no other tool of the list has.
+const INDEXED: usize = 2;
 
 /// The bytes that these offers take, compiled schemas included, with what `server` offers of them.
 pub(super) fn bytes(offers: &Offers, server: &Server) -> usize {
@@ -18,7 +21,7 @@ pub(super) fn bytes(offers: &Offers, server: &Server) -> usize {
         let texts = [
             tool.name.len(),
             tool.tool.len(),
-            tool.description.as_ref().map_or(0, String::len),
+            tool.description.as_ref().map_or(0, String::len) * (1 + INDEXED),
             tool.definition.len(),
             tool.listed.json().len(),
             schema * (1 + COMPILED),

@@ -25,4 +25,5 @@ pub(crate) use self::{
     sought::{is_ruled_out, sought_text},
     text::{depth, quoted, string},
     tree::tree_or_text,
+    walk::doubled,
 };

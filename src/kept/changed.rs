@@ -8,6 +8,7 @@ use super::{
     history::{Seen, SeenCall},
     known::Known,
     said::{READ, calls, other_arguments, read},
+    turn::KeptTurn,
 };
 use crate::{
     chat::{ToolCall, executed},
@@ -57,12 +58,16 @@ fn changed(known: &Known<'_>, seen: &Seen, content: Option<&str>) -> Option<Byte
     let message = read(&known.kept.turn)?;
     let content = content.map(|content| message.set(&[("content", content)]));
     let mut edits = content.unwrap_or_default();
-    edits.extend(arguments(&message, &others));
+    edits.extend(arguments(known.kept, &message, &others));
     (!edits.is_empty()).then(|| message.edited(edits).into())
 }
 
-/// Returns `false` if the arguments of a call are those that are kept, byte for byte.
+/// Returns `false` if the arguments of a call are those that are kept, byte for byte. Of a call through
+/// another the caller had other bytes.
 fn differs(known: &Known<'_>, call: &SeenCall) -> bool {
+    if is_through(known.kept, call.call) {
+        return call.said.is_some();
+    }
     let kept = known.message.calls.get(call.call);
     let kept = kept.and_then(|kept| kept.arguments);
     let said = call.said.as_ref();
@@ -70,11 +75,16 @@ fn differs(known: &Known<'_>, call: &SeenCall) -> bool {
 }
 
 /// The edits that give calls the arguments that the caller has changed.
-fn arguments(message: &Object<'_>, others: &[&SeenCall]) -> Vec<Edit> {
+fn arguments(turn: &KeptTurn, message: &Object<'_>, others: &[&SeenCall]) -> Vec<Edit> {
     let kept = ToolCall::of_message(message, READ);
     let others = others.iter().filter_map(|call| {
         let said = read(&call.said.as_ref()?.text)?;
-        Some((call.call, other_arguments(kept.get(call.call)?, &said)?))
+        let kept = &kept.get(call.call)?.arguments;
+        let other = match is_through(turn, call.call) {
+            true => other_arguments(&kept.inner(), &said).and_then(|other| kept.around(&other)),
+            false => other_arguments(kept, &said),
+        };
+        Some((call.call, other?))
     });
     let others: Vec<_> = others.collect();
     let calls = calls(message);
@@ -84,4 +94,8 @@ fn arguments(message: &Object<'_>, others: &[&SeenCall]) -> Vec<Edit> {
         Some(message.within(function.text(), changed))
     });
     edits.flatten().collect()
+}
+
+fn is_through(turn: &KeptTurn, place: usize) -> bool {
+    turn.calls.get(place).is_some_and(|call| call.is_through)
 }

@@ -7,7 +7,7 @@ use memchr::memmem::Finder;
 use serde_json::Value;
 
 use crate::{
-    chat::ToolCall,
+    chat::Arguments,
     json::{Object, array, quoted, string, tree_or_text},
     keyed::{Digest, Keyed},
 };
@@ -83,14 +83,14 @@ pub(super) fn letters(text: &str) -> String {
 
 /// The arguments of `said`, as JSON text of a string, if they differ from those of `kept`. Missing
 /// or empty ones count as dropped by the client, not as changed.
-pub(super) fn other_arguments(kept: &ToolCall, said: &Object<'_>) -> Option<String> {
+pub(super) fn other_arguments(kept: &Arguments, said: &Object<'_>) -> Option<String> {
     let function = Object::parse(said.present("function")?).ok()?;
     let member = function.present("arguments")?;
     let text = match plain(member) {
         Some(text) => Cow::Owned(text),
         None => Cow::Borrowed(member),
     };
-    if text.trim().is_empty() || is_same_value(kept.arguments.text()?, &text) {
+    if text.trim().is_empty() || is_same_value(kept.text()?, &text) {
         return None;
     }
     Some(match member.starts_with('"') {

@@ -33,6 +33,8 @@ struct Head {
 #[derive(Serialize, Deserialize)]
 struct CallHead {
     ours: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    through: bool,
     result: Option<usize>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     begun: bool,
@@ -123,6 +125,7 @@ impl KeptCall {
     fn head<'a>(&'a self, messages: &mut Written<'a>) -> CallHead {
         CallHead {
             ours: self.is_ours,
+            through: self.is_through,
             result: self.result.as_ref().map(|result| messages.add(result)),
             begun: self.has_begun,
         }
@@ -131,6 +134,7 @@ impl KeptCall {
     fn read(head: CallHead, messages: &mut Messages) -> Option<Self> {
         Some(Self {
             is_ours: head.ours,
+            is_through: head.through,
             result: match head.result {
                 Some(result) => Some(messages.take(result)?),
                 None => None,

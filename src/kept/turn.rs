@@ -43,6 +43,8 @@ pub(crate) struct KeptTurn {
 pub(crate) struct KeptCall {
     /// A call of one of our tools, or of a tool that nobody has; otherwise the caller's own.
     pub(crate) is_ours: bool,
+    /// The model has called it through a tool that calls others, and the caller got its own arguments.
+    pub(crate) is_through: bool,
     /// The tool message of ours that answers it, once it has run.
     pub(crate) result: Option<Bytes>,
     /// It has begun, and must not run twice: without a result it is lost, unless somebody holds the

@@ -111,13 +111,14 @@ impl Client {
             url,
             transport,
             headers,
-            ..
+            authorizes_itself,
         } = endpoint;
         let dialer = Dialer {
             outbound,
             credential: Credential::new(headers, &url),
             url,
             transport,
+            authorizes_itself,
             heard,
             limits: Arc::new(limits),
             ids: Ids::new(),
@@ -137,6 +138,7 @@ impl Client {
             credential: Credential::new(headers, &dialer.url),
             url: dialer.url.clone(),
             transport: dialer.transport,
+            authorizes_itself: dialer.authorizes_itself,
             heard: dialer.heard.clone(),
             limits: Arc::clone(&dialer.limits),
             ids: Ids::new(),

@@ -42,6 +42,9 @@ pub struct Endpoint {
     pub transport: Transport,
     /// The credential. Never sent to another origin, and never part of an error or of `Debug`.
     pub headers: HeaderMap,
+    /// Whether the server is told that the client authorizes itself, without a person (the extension
+    /// `io.modelcontextprotocol/oauth-client-credentials`); default false.
+    pub authorizes_itself: bool,
 }
 
 impl Endpoint {
@@ -55,6 +58,7 @@ impl Endpoint {
             url,
             transport,
             headers,
+            authorizes_itself: false,
         }
     }
 }

@@ -46,18 +46,40 @@ impl Revision {
     }
 }
 
-/// The parameters of `initialize`. No capabilities: we answer no sampling, no elicitation and
-/// no roots.
+/// The parameters of `initialize`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Initialize {
     protocol_version: &'static str,
-    capabilities: Nothing,
+    capabilities: Capabilities,
     client_info: Info,
 }
 
+/// We answer no sampling, no elicitation and no roots.
 #[derive(Serialize)]
-struct Nothing {}
+struct Capabilities {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extensions: Option<AuthorizesItself>,
+}
+
+/// The extension of clients that authorize themselves, without settings.
+#[derive(Serialize)]
+pub(super) struct AuthorizesItself {
+    #[serde(rename = "io.modelcontextprotocol/oauth-client-credentials")]
+    client_credentials: Nothing,
+}
+
+impl AuthorizesItself {
+    /// What a server is told, if it is so.
+    pub(super) fn if_so(authorizes_itself: bool) -> Option<Self> {
+        authorizes_itself.then_some(Self {
+            client_credentials: Nothing {},
+        })
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Nothing {}
 
 /// The name and version of this client.
 #[derive(Serialize)]
@@ -68,10 +90,12 @@ pub(super) struct Info {
 
 impl Initialize {
     /// Asks for a revision.
-    pub(super) fn over(revision: Revision) -> Self {
+    pub(super) fn over(revision: Revision, authorizes_itself: bool) -> Self {
         Self {
             protocol_version: revision.as_str(),
-            capabilities: Nothing {},
+            capabilities: Capabilities {
+                extensions: AuthorizesItself::if_so(authorizes_itself),
+            },
             client_info: CLIENT_INFO,
         }
     }

@@ -112,7 +112,7 @@ impl Session {
             tasks: TaskSupport::None,
             reader: workers.spawn(reader.run()),
         };
-        let params = Initialize::over(Revision::NEWEST);
+        let params = Initialize::over(Revision::NEWEST, session.route.authorizes_itself);
         let result = session
             .request(ids.next(), Request::new("initialize", params, 128))
             .await?;

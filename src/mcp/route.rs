@@ -37,6 +37,8 @@ pub(super) struct Route {
     /// attempt to connect, and of the connection that comes of it.
     pub(super) moved: Arc<OnceLock<Destination>>,
     pub(super) credential: Credential,
+    /// Whether the server is told that this client authorizes itself.
+    pub(super) authorizes_itself: bool,
     pub(super) heard: Heard,
     /// The session and the protocol version, once known.
     pub(super) headers: HeaderMap,

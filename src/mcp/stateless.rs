@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::body::Events;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
-use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
+use super::handshake::{AuthorizesItself, CLIENT_INFO, Info, Nothing, PROTOCOL_VERSION};
 use super::heard::Listened;
 use super::inbox::Inbox;
 use super::meaning;
@@ -60,23 +60,22 @@ struct Meta<'a> {
 }
 
 /// We answer no sampling, no elicitation and no roots, but wait for tasks.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Capabilities {
     extensions: Extensions,
 }
 
 /// The extensions that we know, without settings.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 struct Extensions {
     #[serde(rename = "io.modelcontextprotocol/tasks")]
     tasks: Nothing,
+    #[serde(flatten)]
+    authorization: Option<AuthorizesItself>,
 }
 
-#[derive(Default, Serialize)]
-struct Nothing {}
-
 /// The approximate size of `_meta`, in bytes.
-const META_SIZE: usize = 288;
+const META_SIZE: usize = 336;
 
 impl Stateless {
     /// Sends nothing: that the server speaks this revision is the caller's knowledge.
@@ -122,7 +121,12 @@ impl Stateless {
             params: request.params,
             meta: Meta {
                 protocol_version: REVISION,
-                client_capabilities: Capabilities::default(),
+                client_capabilities: Capabilities {
+                    extensions: Extensions {
+                        tasks: Nothing {},
+                        authorization: AuthorizesItself::if_so(self.0.authorizes_itself),
+                    },
+                },
                 client_info: CLIENT_INFO,
                 progress_token: request.progress_token,
                 trace: request.trace,

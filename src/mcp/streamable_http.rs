@@ -75,7 +75,8 @@ impl Session {
         revision: Revision,
     ) -> Result<Self, NotInitialized> {
         let id = ids.next();
-        let body = wire::request(id, "initialize", Initialize::over(revision), 128);
+        let hello = Initialize::over(revision, route.authorizes_itself);
+        let body = wire::request(id, "initialize", hello, 192);
         let response = route
             .post(id, body, &Sent::default())
             .await

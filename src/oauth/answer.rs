@@ -19,6 +19,11 @@ use crate::scopes::Scopes;
 const MAX_TOKEN: usize = 16 * 1024;
 /// The only type of token that MCP has, so what is meant where none is named.
 const BEARER: &str = "Bearer";
+/// What an exchange may issue.
+const ISSUED: [&str; 2] = [
+    "urn:ietf:params:oauth:token-type:access_token",
+    "urn:ietf:params:oauth:token-type:jwt",
+];
 
 /// Tokens issued by an authorization server. `Debug` does not show them.
 #[derive(Clone, Debug)]
@@ -46,6 +51,29 @@ pub(super) fn tokens(answer: Response<Vec<u8>>) -> Result<Tokens, Error> {
     let tokens = object::<Answer>(&json).map(Answer::accept);
     let tokens = tokens.unwrap_or_else(|| Err(unreadable(TOKEN_ENDPOINT)));
     tokens.map_err(|error| error.saying(said))
+}
+
+/// Reads the answer to an exchange: it says what was issued (RFC 8693 section 2.2.1). One that does not
+/// is held to its `token_type` alone.
+pub(super) fn issued(answer: Response<Vec<u8>>) -> Result<Tokens, Error> {
+    #[derive(Deserialize)]
+    struct Issued {
+        issued_token_type: Option<String>,
+    }
+    let said = unread(&answer);
+    let issued: Option<Issued> = object(answer.body());
+    let tokens = tokens(answer)?;
+    let issued = issued.and_then(|issued| issued.issued_token_type);
+    match issued.is_none_or(|issued| ISSUED.contains(&&*issued)) {
+        true => Ok(Tokens {
+            refresh_token: None,
+            ..tokens
+        }),
+        false => {
+            let fault = bad(TOKEN_ENDPOINT, "issues something else than an access token");
+            Err(fault.saying(said))
+        }
+    }
 }
 
 /// Tokens as they are written (RFC 6749 section 5.1), or nearly so: [`tolerated`] has the reasons.

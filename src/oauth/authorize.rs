@@ -8,7 +8,11 @@ use sha2::{Digest, Sha256};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{client::Client, server::AuthorizationServer};
+use super::{
+    client::Client,
+    error::{Error, ErrorKind},
+    server::AuthorizationServer,
+};
 use crate::{random::fill_random, scopes::Scopes};
 
 /// An authorization request. Pass the same values to [`begin`] and [`exchange`](super::exchange).
@@ -47,10 +51,17 @@ pub struct Begun {
 /// and S256 (RFC 7636).
 ///
 /// Sends nothing. [`AuthorizationServer::check`] tells whether a browser may go there.
-pub fn begin(request: &Request<'_>) -> Begun {
+///
+/// # Errors
+/// [`ErrorKind::Discovery`] if the server has no authorization endpoint.
+pub fn begin(request: &Request<'_>) -> Result<Begun, Error> {
     let [state, verifier] = [random(), random()];
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
-    let mut url = request.server.authorization_endpoint.clone();
+    let endpoint = request.server.authorization_endpoint.clone();
+    let mut url = endpoint.ok_or_else(|| {
+        let text = "the authorization server has no authorization endpoint";
+        Error::new(ErrorKind::Discovery, text)
+    })?;
     let mut query = url.query_pairs_mut();
     query.extend_pairs([
         ("response_type", "code"),
@@ -67,11 +78,11 @@ pub fn begin(request: &Request<'_>) -> Begun {
         query.append_pair("resource", resource);
     }
     drop(query);
-    Begun {
+    Ok(Begun {
         url,
         state: state.as_str().into(),
         verifier: verifier.as_str().into(),
-    }
+    })
 }
 
 /// Returns 256 random bits in the characters of a verifier (RFC 7636 section 4.1).
@@ -109,6 +120,7 @@ mod tests {
             scopes: &Scopes::parse(scopes).unwrap(),
             resource,
         })
+        .unwrap()
     }
 
     #[test]

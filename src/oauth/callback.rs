@@ -127,8 +127,10 @@ impl Callback {
     pub fn code(&self, server: &AuthorizationServer) -> Result<&SecretString, Error> {
         let is_from_server = match (&self.iss, &server.issuer) {
             (Some(iss), Some(issuer)) => iss == issuer,
-            (Some(iss), None) => Url::parse(iss)
-                .is_ok_and(|iss| iss.origin() == server.authorization_endpoint.origin()),
+            (Some(iss), None) => {
+                let endpoint = server.authorization_endpoint.as_ref().map(Url::origin);
+                Url::parse(iss).is_ok_and(|iss| Some(iss.origin()) == endpoint)
+            }
             (None, _) => !server.sends_issuer,
         };
         if !is_from_server {

@@ -1,19 +1,22 @@
 //! The client: an identity at one authorization server.
 
+use std::sync::Arc;
+
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     error::{Error, ErrorKind},
     server::AuthorizationServer,
 };
-use crate::token_auth::TokenAuth;
+use crate::{private_key::PrivateKey, token_auth::TokenAuth};
 
 /// The longest id or secret in bytes; a client metadata URL fits, too.
 const MAX_LEN: usize = 4 * 1024;
 
-/// A client known to an authorization server: its id and, unless it is public, its secret.
+/// A client known to an authorization server: its id and, unless it is public, its secret or its
+/// private key.
 ///
-/// `Debug` does not show the secret.
+/// `Debug` shows neither.
 ///
 /// # Security
 /// Valid only for the issuer that it was made for; the caller keeps the two together.
@@ -36,6 +39,8 @@ pub struct Client {
     pub id: String,
     /// The client's secret, if it has one.
     pub secret: Option<SecretString>,
+    /// The client's private key, if it has one in the place of a secret.
+    pub key: Option<Arc<PrivateKey>>,
     /// The way it authenticates at the token endpoint.
     pub auth: TokenAuth,
 }
@@ -71,6 +76,9 @@ impl Client {
             ));
         }
         let auth = match auth {
+            Some(TokenAuth::PrivateKeyJwt) => {
+                return Err(registration("the client has no private key, but needs one"));
+            }
             Some(auth) => auth,
             None if secret.is_none() => TokenAuth::None,
             None => preferred(server)?,
@@ -78,7 +86,29 @@ impl Client {
         if auth != TokenAuth::None && secret.is_none() {
             return Err(registration("the client has no secret, but needs one"));
         }
-        Ok(Self { id, secret, auth })
+        Ok(Self {
+            id,
+            secret,
+            key: None,
+            auth,
+        })
+    }
+
+    /// Creates a client that was registered beforehand with the public key of `key`, and signs an
+    /// assertion in the place of a secret (RFC 7523).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Registration`] for an id as for [`new`](Self::new).
+    pub fn with_key(
+        id: impl Into<String>,
+        key: PrivateKey,
+        server: &AuthorizationServer,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            key: Some(Arc::new(key)),
+            auth: TokenAuth::PrivateKeyJwt,
+            ..Self::new(id, None, Some(TokenAuth::None), server)?
+        })
     }
 }
 

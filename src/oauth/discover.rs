@@ -11,7 +11,8 @@ use super::{
     challenge::Challenge,
     error::{Error, ErrorKind},
     http::{Absent, Http},
-    metadata, said, search,
+    metadata::{self, Needs},
+    said, search,
     server::AuthorizationServer,
     tolerated,
 };
@@ -66,6 +67,32 @@ pub async fn discover(
     challenge: Option<&Challenge>,
     issuer: Option<&str>,
 ) -> Result<Discovered, Error> {
+    find(http, server, challenge, issuer, Needs::Browser).await
+}
+
+/// Finds the authorization server of an MCP server, for a grant that needs no browser.
+///
+/// As [`discover`], but `issuer` is the only one that is accepted, and it needs neither an authorization
+/// endpoint nor PKCE; `offline_access` is never among the scopes.
+///
+/// # Errors
+/// Those of [`discover`]; [`ErrorKind::Issuer`] if the server's metadata name others alone.
+pub async fn discover_without_browser(
+    http: &Http,
+    server: &Url,
+    challenge: Option<&Challenge>,
+    issuer: &str,
+) -> Result<Discovered, Error> {
+    find(http, server, challenge, Some(issuer), Needs::TokenEndpoint).await
+}
+
+async fn find(
+    http: &Http,
+    server: &Url,
+    challenge: Option<&Challenge>,
+    issuer: Option<&str>,
+    needs: Needs,
+) -> Result<Discovered, Error> {
     http.check("the server", server)?;
     let metadata = match resource_metadata(http, server, challenge).await {
         // The operator has named the authorization server, so nobody chooses it by this.
@@ -76,22 +103,22 @@ pub async fn discover(
         Some(metadata) => {
             let issuer = metadata.choose(issuer)?;
             (
-                known(http, issuer).await?,
+                known(http, issuer, needs).await?,
                 metadata.resource,
                 metadata.scopes_supported,
             )
         }
         None => {
             let found = match issuer {
-                Some(issuer) => known(http, issuer).await?,
-                None => at_origin(http, server).await?,
+                Some(issuer) => known(http, issuer, needs).await?,
+                None => at_origin(http, server, needs).await?,
             };
             (found, canonical(server), None)
         }
     };
     let challenged = challenge.and_then(|challenge| challenge.scope.clone());
     Ok(Discovered {
-        scopes: wanted(challenged.or(scopes), &found),
+        scopes: wanted(challenged.or(scopes), &found, needs),
         server: found,
         resource: Some(resource),
     })
@@ -186,7 +213,7 @@ pub(super) fn is_of(resource: &str, server: &Url) -> bool {
 
 /// Spells a server's URL as a resource, for servers that do not do so themselves: without a bare
 /// trailing slash, and without the query, which may contain a secret.
-fn canonical(server: &Url) -> String {
+pub(crate) fn canonical(server: &Url) -> String {
     let mut url = server.clone();
     url.set_query(None);
     url.set_fragment(None);
@@ -197,8 +224,8 @@ fn canonical(server: &Url) -> String {
 }
 
 /// Finds the authorization server of an issuer that was named.
-async fn known(http: &Http, issuer: &str) -> Result<AuthorizationServer, Error> {
-    let found = metadata::of_issuer(http, issuer).await?;
+async fn known(http: &Http, issuer: &str, needs: Needs) -> Result<AuthorizationServer, Error> {
+    let found = metadata::of_issuer(http, issuer, needs).await?;
     found.map_err(|Absent(answers)| {
         let fault = Error::new(
             ErrorKind::Discovery,
@@ -209,9 +236,9 @@ async fn known(http: &Http, issuer: &str) -> Result<AuthorizationServer, Error> 
 }
 
 /// Treats a server as its own authorization server (MCP 2025-03-26, basic/authorization 2.3).
-async fn at_origin(http: &Http, server: &Url) -> Result<AuthorizationServer, Error> {
+async fn at_origin(http: &Http, server: &Url, needs: Needs) -> Result<AuthorizationServer, Error> {
     let origin = server.origin().ascii_serialization();
-    if let Ok(found) = metadata::of_issuer(http, &origin).await? {
+    if let Ok(found) = metadata::of_issuer(http, &origin, needs).await? {
         return Ok(found);
     }
     let endpoint = |path: &str| {
@@ -220,13 +247,14 @@ async fn at_origin(http: &Http, server: &Url) -> Result<AuthorizationServer, Err
         url.set_path(path);
         url
     };
-    let mut found = AuthorizationServer::at(endpoint("/authorize"), endpoint("/token"), None);
+    let authorize = Some(endpoint("/authorize"));
+    let mut found = AuthorizationServer::at(authorize, endpoint("/token"), None);
     found.registration_endpoint = Some(endpoint("/register"));
     found.check(http)?;
     Ok(found)
 }
 
-fn wanted(scopes: Option<Scopes>, server: &AuthorizationServer) -> Option<Scopes> {
+fn wanted(scopes: Option<Scopes>, server: &AuthorizationServer, needs: Needs) -> Option<Scopes> {
     let scopes = scopes?;
     let others = scopes.iter().filter(|scope| *scope != OFFLINE_ACCESS);
     let scopes = Scopes::new(others).ok()?;
@@ -234,7 +262,8 @@ fn wanted(scopes: Option<Scopes>, server: &AuthorizationServer) -> Option<Scopes
         return None;
     }
     let listed = server.scopes_supported.as_ref();
-    if !listed.is_some_and(|listed| listed.contains(OFFLINE_ACCESS)) {
+    let is_listed = listed.is_some_and(|listed| listed.contains(OFFLINE_ACCESS));
+    if needs == Needs::TokenEndpoint || !is_listed {
         return Some(scopes);
     }
     let offline = Scopes::new([OFFLINE_ACCESS]).unwrap_or_default();

@@ -10,17 +10,19 @@ use http::{
     HeaderValue, Method, Request, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::{
+    assertion,
     client::Client,
     codes::{coded, known, refuses_resource},
     error::{Error, ErrorKind},
     http::{Http, bad, heard},
+    server::AuthorizationServer,
     tolerated::{self, object},
 };
 use crate::token_auth::TokenAuth;
@@ -29,19 +31,41 @@ const JSON: &str = "application/json";
 const TEXT: &str = "text/plain";
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Posts a form with `members`, and with what proves who `client` is (RFC 6749 section 2.3.1).
-pub(super) async fn post<'a>(
-    http: &Http,
-    what: &'static str,
-    url: &Url,
-    client: &Client,
-    members: impl IntoIterator<Item = (&'a str, &'a str)>,
-) -> Result<Response<Vec<u8>>, Error> {
-    http.send(what, url, message(client, members)?).await
+/// An endpoint of an authorization server, and the client that asks there.
+pub(super) struct Endpoint<'a> {
+    /// The endpoint's name in errors.
+    pub(super) what: &'static str,
+    pub(super) url: &'a Url,
+    pub(super) server: &'a AuthorizationServer,
+    pub(super) client: &'a Client,
+}
+
+impl Endpoint<'_> {
+    /// Posts a form with `members`, and with what proves who the client is (RFC 6749 section 2.3.1, RFC
+    /// 7523 section 2.2), and reads the answer.
+    ///
+    /// `secrets` are those among the members. An error has none of them, whatever the server repeats.
+    pub(super) async fn ask<'a, T>(
+        &self,
+        http: &Http,
+        members: impl IntoIterator<Item = (&'a str, &'a str)>,
+        secrets: &[&SecretString],
+        read: impl FnOnce(Response<Vec<u8>>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let client = self.client;
+        let sign = |key| assertion::sign(&client.id, key, self.server.audience());
+        let assertion = client.key.as_deref().map(sign).transpose()?;
+        let message = message(client, assertion.as_ref(), members)?;
+        let answer = http.send(self.what, self.url, message).await;
+        let sent = secrets.iter().copied();
+        let sent = sent.chain(&client.secret).chain(&assertion);
+        answer.and_then(read).map_err(|error| error.hiding(sent))
+    }
 }
 
 fn message<'a>(
     client: &Client,
+    assertion: Option<&SecretString>,
     members: impl IntoIterator<Item = (&'a str, &'a str)>,
 ) -> Result<Request<Vec<u8>>, Error> {
     let mut form = form_urlencoded::Serializer::new(String::new());
@@ -63,6 +87,10 @@ fn message<'a>(
         _ => {
             form.append_pair("client_id", &client.id);
         }
+    }
+    if let Some(assertion) = assertion {
+        form.append_pair("client_assertion_type", assertion::TYPE);
+        form.append_pair("client_assertion", assertion.expose_secret());
     }
     *request.body_mut() = form.finish().into_bytes();
     Ok(request)

@@ -13,7 +13,7 @@ use super::{
     AuthorizationServer, Callback, CallbackOutcome, Challenge, Error, Http,
     answer::tokens as read_tokens,
     discover::{ResourceMetadata, is_of},
-    metadata::Metadata,
+    metadata::{Metadata, Needs},
     openid::{Claims, Expected, Keys, Wrong},
     register::registered,
     tolerated::object,
@@ -138,7 +138,7 @@ pub(crate) fn metadata(data: &[u8]) {
     if let Some(metadata) = object::<Metadata>(document.as_bytes()) {
         let spellings = [ISSUER, "https://login.example/"];
         match metadata
-            .accept(ISSUER)
+            .accept(ISSUER, Needs::Browser)
             .and_then(|server| server.check(&HTTP).map(|()| server))
         {
             Ok(server) => {
@@ -146,7 +146,10 @@ pub(crate) fn metadata(data: &[u8]) {
                 assert!(issuer.is_some_and(|issuer| spellings.contains(&issuer)));
                 let endpoints = [server.registration_endpoint, server.revocation_endpoint];
                 let endpoints = endpoints.into_iter().flatten();
-                for url in endpoints.chain([server.authorization_endpoint, server.token_endpoint]) {
+                for url in endpoints
+                    .chain(server.authorization_endpoint)
+                    .chain([server.token_endpoint])
+                {
                     assert!(
                         url.scheme() == "https" && url.username().is_empty(),
                         "{url}"

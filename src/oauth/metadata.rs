@@ -14,6 +14,15 @@ use crate::{issuer::is_same, scopes::Scopes, token_auth::TokenAuth};
 
 const METADATA: &str = "the authorization server's metadata";
 
+/// What an authorization server is needed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// A person's consent, in a browser.
+    Browser,
+    /// Tokens alone.
+    TokenEndpoint,
+}
+
 /// Fetches the metadata of an issuer (RFC 8414 section 3, OpenID Connect Discovery section 4) from
 /// the places in the order of the MCP specification.
 ///
@@ -21,9 +30,10 @@ const METADATA: &str = "the authorization server's metadata";
 pub(super) async fn of_issuer(
     http: &Http,
     issuer: &str,
+    needs: Needs,
 ) -> Result<Result<AuthorizationServer, Absent>, Error> {
     let accept = |metadata: Metadata| {
-        let server = metadata.accept(issuer)?;
+        let server = metadata.accept(issuer, needs)?;
         server.check(http).map(|()| server)
     };
     let places = places(&issuer_url(issuer)?);
@@ -72,7 +82,7 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    pub(super) fn accept(self, issuer: &str) -> Result<AuthorizationServer, Error> {
+    pub(super) fn accept(self, issuer: &str, needs: Needs) -> Result<AuthorizationServer, Error> {
         if !is_same(&self.issuer, issuer) {
             let fault = Error::new(
                 ErrorKind::Issuer,
@@ -80,9 +90,9 @@ impl Metadata {
             );
             return Err(fault.saying(format!("the issuer is {:?}", said::line(&self.issuer))));
         }
-        let (Some(authorization_endpoint), Some(token_endpoint)) =
-            (self.authorization_endpoint, self.token_endpoint)
-        else {
+        let is_for_browsers = needs == Needs::Browser;
+        let lacks_authorization = is_for_browsers && self.authorization_endpoint.is_none();
+        let Some(token_endpoint) = self.token_endpoint.filter(|_| !lacks_authorization) else {
             let fault = Error::new(
                 ErrorKind::Discovery,
                 "the authorization server's metadata lack an endpoint",
@@ -90,7 +100,7 @@ impl Metadata {
             return Err(fault.saying("an endpoint is missing"));
         };
         let pkce = self.code_challenge_methods_supported.unwrap_or_default();
-        if !pkce.iter().any(|method| method == "S256") {
+        if is_for_browsers && !pkce.iter().any(|method| method == "S256") {
             let fault = Error::new(
                 ErrorKind::Pkce,
                 "the authorization server does not declare support for PKCE with S256",
@@ -99,7 +109,7 @@ impl Metadata {
         }
         Ok(AuthorizationServer {
             issuer: Some(self.issuer),
-            authorization_endpoint,
+            authorization_endpoint: self.authorization_endpoint,
             token_endpoint,
             registration_endpoint: self.registration_endpoint,
             revocation_endpoint: self.revocation_endpoint,
@@ -121,6 +131,7 @@ pub(super) fn method(name: &str) -> Option<TokenAuth> {
     match name {
         "client_secret_basic" => Some(TokenAuth::ClientSecretBasic),
         "client_secret_post" => Some(TokenAuth::ClientSecretPost),
+        "private_key_jwt" => Some(TokenAuth::PrivateKeyJwt),
         "none" => Some(TokenAuth::None),
         _ => None,
     }

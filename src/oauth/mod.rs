@@ -25,6 +25,11 @@
 //!        │                       │ refresh, revoke ─────────────────────────────▶│ Tokens
 //! ```
 //!
+//! Where no person is asked there is no browser, and none of its steps: a client that is authorized
+//! itself ([`client_credentials`]), or has a token of somebody's exchanged ([`exchange_token`]), needs
+//! [`discover_without_browser`] and the token endpoint alone. A client proves who it is by a secret, or
+//! by an assertion that it signs ([`Client::with_key`]).
+//!
 //! ```
 //! use mcp_layer::Scopes;
 //! use mcp_layer::oauth::{self, AuthorizationServer, Callback, Client, ErrorKind, Request};
@@ -41,7 +46,7 @@
 //!     redirect_uri: &"https://gateway.example/oauth/callback".parse()?,
 //!     scopes: &Scopes::parse("read:user repo")?,
 //!     resource: None,
-//! });
+//! })?;
 //! assert!(begun.url.as_str().contains("code_challenge_method=S256"));
 //!
 //! let callback = Callback::parse("error=access_denied&state=0123456789")?;
@@ -70,6 +75,7 @@ mod register;
 mod token;
 
 mod answer;
+mod assertion;
 mod authorize;
 mod callback;
 mod endpoint;
@@ -93,16 +99,17 @@ mod error;
 
 mod codes;
 
+pub(crate) use self::discover::canonical;
 pub use self::{
     answer::Tokens,
     authorize::{Begun, Request, begin},
     callback::{Callback, CallbackOutcome},
     challenge::Challenge,
     client::Client,
-    discover::{Discovered, discover},
+    discover::{Discovered, discover, discover_without_browser},
     error::{Error, ErrorKind},
     http::Http,
     register::{client_metadata, register},
     server::AuthorizationServer,
-    token::{exchange, refresh, revoke},
+    token::{Exchange, client_credentials, exchange, exchange_token, refresh, revoke},
 };

@@ -37,8 +37,8 @@ pub struct AuthorizationServer {
     /// The issuer as it was spelt: compared with the `iss` of callbacks, character by character but
     /// for the slash at a root. `None` if it is not known.
     pub issuer: Option<String>,
-    /// The URL that the browser is sent to.
-    pub authorization_endpoint: Url,
+    /// The URL that the browser is sent to; `None` for a server that is only used without one.
+    pub authorization_endpoint: Option<Url>,
     /// The URL that exchanges codes and refresh tokens for access tokens.
     pub token_endpoint: Url,
     /// The URL where clients register themselves (RFC 7591).
@@ -72,10 +72,26 @@ impl AuthorizationServer {
     /// allowed. [`ErrorKind::Issuer`] for an invalid issuer, [`ErrorKind::Discovery`] for an
     /// authorization URL with a parameter that the client sets itself.
     pub fn typed(authorization: Url, token: Url, issuer: Option<String>) -> Result<Self, Error> {
-        for (what, url) in [
-            (AUTHORIZATION_ENDPOINT, &authorization),
-            (TOKEN_ENDPOINT, &token),
-        ] {
+        Self::checked(Some(authorization), token, issuer)
+    }
+
+    /// Creates an authorization server from its token endpoint alone, for grants that need no browser.
+    ///
+    /// # Errors
+    /// As for [`typed`](Self::typed).
+    pub fn without_browser(token: Url, issuer: Option<String>) -> Result<Self, Error> {
+        Self::checked(None, token, issuer)
+    }
+
+    fn checked(
+        authorization: Option<Url>,
+        token: Url,
+        issuer: Option<String>,
+    ) -> Result<Self, Error> {
+        let authorization_url = authorization
+            .iter()
+            .map(|url| (AUTHORIZATION_ENDPOINT, url));
+        for (what, url) in authorization_url.chain([(TOKEN_ENDPOINT, &token)]) {
             if !is_web(url) {
                 let text = format!(
                     "{what} must be an https URL without a user name, a password and a fragment"
@@ -92,7 +108,7 @@ impl AuthorizationServer {
     }
 
     /// Creates a server of which nothing else is known.
-    pub(super) fn at(authorization: Url, token: Url, issuer: Option<String>) -> Self {
+    pub(super) fn at(authorization: Option<Url>, token: Url, issuer: Option<String>) -> Self {
         Self {
             issuer,
             authorization_endpoint: authorization,
@@ -129,7 +145,9 @@ impl AuthorizationServer {
     /// [`ErrorKind::Egress`] for the first endpoint that is not allowed, [`ErrorKind::Discovery`]
     /// as for [`typed`](Self::typed).
     pub fn check(&self, http: &Http) -> Result<(), Error> {
-        http.check(AUTHORIZATION_ENDPOINT, &self.authorization_endpoint)?;
+        if let Some(url) = &self.authorization_endpoint {
+            http.check(AUTHORIZATION_ENDPOINT, url)?;
+        }
         http.check(TOKEN_ENDPOINT, &self.token_endpoint)?;
         if let Some(url) = &self.registration_endpoint {
             http.check(REGISTRATION_ENDPOINT, url)?;
@@ -138,6 +156,14 @@ impl AuthorizationServer {
             http.check(REVOCATION_ENDPOINT, url)?;
         }
         self.check_query()
+    }
+
+    /// The audience of a client's assertion: the issuer, and where none is known the token endpoint that
+    /// an operator typed (RFC 7523 section 3). Never an endpoint that metadata name: another server's
+    /// metadata could name this one's (draft-ietf-oauth-rfc7523bis).
+    pub(super) fn audience(&self) -> &str {
+        let issuer = self.issuer.as_deref();
+        issuer.unwrap_or(self.token_endpoint.as_str())
     }
 
     /// Refuses a query with our own parameters. An endpoint may have a query (RFC 6749 section
@@ -153,7 +179,8 @@ impl AuthorizationServer {
             "scope",
             "state",
         ];
-        let mut query = self.authorization_endpoint.query_pairs();
+        let endpoint = self.authorization_endpoint.iter();
+        let mut query = endpoint.flat_map(Url::query_pairs);
         match query.find_map(|(name, _)| OURS.into_iter().find(|ours| *ours == name)) {
             None => Ok(()),
             Some(name) => {

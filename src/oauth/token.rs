@@ -8,14 +8,15 @@ use secrecy::{ExposeSecret, SecretString};
 #[cfg(doc)]
 use super::error::ErrorKind;
 use super::{
-    answer::{Tokens, tokens},
+    answer::{Tokens, issued, tokens},
     authorize::Request,
     client::Client,
-    endpoint::{accepted, post},
+    endpoint::{Endpoint, accepted},
     error::Error,
     http::Http,
     server::{AuthorizationServer, REVOCATION_ENDPOINT, TOKEN_ENDPOINT},
 };
+use crate::{scopes::Scopes, subject_token_type::SubjectTokenType};
 
 /// Exchanges a code for tokens (RFC 6749 section 4.1.3), with the PKCE verifier.
 ///
@@ -43,10 +44,8 @@ pub async fn exchange(
     let form = form
         .into_iter()
         .chain(request.resource.map(|resource| ("resource", resource)));
-    let url = &request.server.token_endpoint;
-    let answer = post(http, TOKEN_ENDPOINT, url, request.client, form).await;
-    let sent = [code, verifier].into_iter().chain(&request.client.secret);
-    answer.and_then(tokens).map_err(|error| error.hiding(sent))
+    let endpoint = token_endpoint(request.server, request.client);
+    endpoint.ask(http, form, &[code, verifier], tokens).await
 }
 
 /// Exchanges a refresh token for a new access token (RFC 6749 section 6), with the scopes granted
@@ -76,9 +75,104 @@ pub async fn refresh(
     let form = form
         .into_iter()
         .chain(resource.map(|resource| ("resource", resource)));
-    let answer = post(http, TOKEN_ENDPOINT, &server.token_endpoint, client, form).await;
-    let sent = [refresh_token].into_iter().chain(&client.secret);
-    answer.and_then(tokens).map_err(|error| error.hiding(sent))
+    let endpoint = token_endpoint(server, client);
+    endpoint.ask(http, form, &[refresh_token], tokens).await
+}
+
+/// Gets a token by the client's own authority (RFC 6749 section 4.4), for `scopes`, or what the server
+/// grants by default where there are none. A refresh token in the answer is ignored: the client can ask
+/// again.
+///
+/// # Errors
+/// After [`ErrorKind::InvalidClient`] the client has to be corrected; the others as documented there.
+///
+/// # Cancellation
+/// Nobody has the token that may have been made.
+pub async fn client_credentials(
+    http: &Http,
+    server: &AuthorizationServer,
+    client: &Client,
+    resource: Option<&str>,
+    scopes: &Scopes,
+) -> Result<Tokens, Error> {
+    let scope = scopes.to_string();
+    let form = [("grant_type", "client_credentials")].into_iter();
+    let form = form
+        .chain(some("scope", &scope))
+        .chain(resource.map(|resource| ("resource", resource)));
+    let endpoint = token_endpoint(server, client);
+    let tokens = endpoint.ask(http, form, &[], tokens).await?;
+    Ok(Tokens {
+        refresh_token: None,
+        ..tokens
+    })
+}
+
+/// A token that says who somebody is, to be exchanged for one that the same may use elsewhere (RFC 8693
+/// section 2.1).
+#[derive(Clone, Copy, Debug)]
+pub struct Exchange<'a> {
+    /// The token of the one who is acted for.
+    pub subject_token: &'a SecretString,
+    /// The type of that token.
+    pub subject_token_type: SubjectTokenType,
+    /// The name of the service that the new token is for, where the server wants one.
+    pub audience: Option<&'a str>,
+    /// The resource that it is for (RFC 8707).
+    pub resource: Option<&'a str>,
+    /// The requested scopes. If empty, the server grants its default.
+    pub scopes: &'a Scopes,
+}
+
+/// Exchanges a token for an access token (RFC 8693). A refresh token in the answer is ignored: it would
+/// outlive the token that was exchanged.
+///
+/// # Errors
+/// [`ErrorKind::BadResponse`] if what was issued is no access token to be sent after `Bearer `;
+/// [`ErrorKind::InvalidGrant`] and [`ErrorKind::Refused`] mostly mean that the subject's token is not
+/// taken; the others as documented there.
+///
+/// # Cancellation
+/// Nobody has the token that may have been made.
+pub async fn exchange_token(
+    http: &Http,
+    server: &AuthorizationServer,
+    client: &Client,
+    exchange: &Exchange<'_>,
+) -> Result<Tokens, Error> {
+    let scope = exchange.scopes.to_string();
+    let form = [
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", exchange.subject_token.expose_secret()),
+        ("subject_token_type", exchange.subject_token_type.uri()),
+        ("requested_token_type", SubjectTokenType::AccessToken.uri()),
+    ];
+    let form = form
+        .into_iter()
+        .chain(some("scope", &scope))
+        .chain(exchange.audience.map(|audience| ("audience", audience)))
+        .chain(exchange.resource.map(|resource| ("resource", resource)));
+    let endpoint = token_endpoint(server, client);
+    endpoint
+        .ask(http, form, &[exchange.subject_token], issued)
+        .await
+}
+
+/// A member of a form, unless it is empty.
+fn some<'a>(name: &'a str, value: &'a str) -> Option<(&'a str, &'a str)> {
+    (!value.is_empty()).then_some((name, value))
+}
+
+fn token_endpoint<'a>(server: &'a AuthorizationServer, client: &'a Client) -> Endpoint<'a> {
+    Endpoint {
+        what: TOKEN_ENDPOINT,
+        url: &server.token_endpoint,
+        server,
+        client,
+    }
 }
 
 /// Revokes a token (RFC 7009), preferably the refresh token: most servers revoke the access tokens
@@ -100,8 +194,12 @@ pub async fn revoke(
         ("token", token.expose_secret()),
         ("token_type_hint", "refresh_token"),
     ];
-    let answer = post(http, REVOCATION_ENDPOINT, url, client, form).await;
-    let revoked = answer.and_then(|answer| accepted(REVOCATION_ENDPOINT, answer));
-    let sent = [token].into_iter().chain(&client.secret);
-    revoked.map(drop).map_err(|error| error.hiding(sent))
+    let endpoint = Endpoint {
+        what: REVOCATION_ENDPOINT,
+        url,
+        server,
+        client,
+    };
+    let read = |answer| accepted(REVOCATION_ENDPOINT, answer).map(drop);
+    endpoint.ask(http, form, &[token], read).await
 }

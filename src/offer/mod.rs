@@ -19,6 +19,7 @@ mod pattern;
 mod portable;
 mod references;
 mod rules;
+mod searched;
 mod tool;
 mod walk;
 

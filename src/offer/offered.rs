@@ -1,11 +1,14 @@
 //! The tools that a server offers by one record: made once, for all requests.
 
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
-use super::tool::Offer;
+use super::{searched::Searched, tool::Offer};
 use crate::{
     apart,
     left_out::LeftOut,
@@ -15,6 +18,13 @@ use crate::{
 
 /// The most bytes of a schema and arguments that are read again on a serving thread.
 const REREAD_HERE: usize = 32 << 10;
+
+/// The projects whose share of the tools is kept; those of others are put together for each request,
+/// which copies their definitions.
+const SHARES: usize = 16;
+
+/// What a definition begins with that is loaded when it is found.
+const DEFERRED: &[u8] = br#"{"defer_loading":true,"#;
 
 /// What a model is told that sends `null` for a member that does not take it: to leave it out could
 /// change what the tool is asked to do (danny-avila/LibreChat#11905, openclaw/openclaw#96729).
@@ -32,11 +42,20 @@ pub(crate) struct Offered {
     entries: Vec<Entry>,
     /// The elements for a request's `tools`, with commas between them.
     definitions: Bytes,
+    /// The same of those that are always offered, and their number.
+    always: (Bytes, usize),
+    /// All of them for an upstream that searches itself, once one was asked.
+    deferred: OnceLock<Bytes>,
+    /// Finds them, and those of the list that are not offered.
+    searched: Arc<Searched>,
     /// The places of those whose texts were cleaned.
     cleaned: Vec<usize>,
     withheld: Arc<[LeftOut]>,
     /// The server's own words on how to use them, if models get these.
     instructions: Option<Arc<str>>,
+    /// What projects are offered that are granted some of them, the last few; `None` for all.
+    // Held for an assignment, never across an await.
+    shares: Mutex<VecDeque<(String, Option<Arc<Self>>)>>,
 }
 
 /// One offered tool.
@@ -44,6 +63,8 @@ pub(crate) struct Offered {
 pub(crate) struct Entry {
     pub(crate) server: Arc<Server>,
     pub(crate) policy: ToolPolicy,
+    /// It is offered, too, where tools are searched for.
+    pub(crate) is_always: bool,
     pub(super) offer: Arc<Offer>,
     /// The pins accepted when the tool was listed.
     pub(super) pins: Option<Arc<Pins>>,
@@ -101,14 +122,15 @@ impl Entry {
         }
     }
 
-    /// Returns the tool's policy in `server`, the current record; `None` if it is not offered any
-    /// more.
-    pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
+    /// Returns the tool's policy in `server`, the current record; `None` if `project` is not offered it
+    /// any more.
+    pub(crate) fn policy_now(&self, server: &Server, project: &str) -> Option<ToolPolicy> {
+        let is_granted = server.grants.has(project, &self.offer.tool);
         let withheld = self.offer.withheld(server, self.pins.as_deref());
         server
             .tools
             .policy(&self.offer.tool)
-            .filter(|_| withheld.is_none())
+            .filter(|_| is_granted && withheld.is_none())
     }
 }
 
@@ -118,16 +140,23 @@ impl Offered {
         entries: Vec<Entry>,
         definitions: Bytes,
         withheld: Arc<[LeftOut]>,
+        searched: Arc<Searched>,
     ) -> Self {
         let places = entries.iter().enumerate();
         let cleaned = places.filter(|(_, entry)| entry.offer.is_cleaned);
+        let always = entries.iter().filter(|entry| entry.is_always);
+        let always = always.map(|entry| &entry.offer.definition);
         Self {
+            always: (joined(always.clone()), always.count()),
+            deferred: OnceLock::new(),
+            searched,
             cleaned: cleaned.map(|(place, _)| place).collect(),
             server,
             entries,
             definitions,
             withheld,
             instructions: None,
+            shares: Mutex::default(),
         }
     }
 
@@ -143,11 +172,46 @@ impl Offered {
         if places.len() == self.entries.len() {
             return self.clone();
         }
+        Arc::new(self.part(&places, self.withheld.clone()))
+    }
+
+    /// What `project` is offered of them: those that it is granted.
+    pub(crate) fn granted(self: &Arc<Self>, project: &str) -> Arc<Self> {
+        let grant = self.server.grants.of(project);
+        let Some(grant) = grant.filter(|grant| grant.tools().is_some()) else {
+            return self.clone();
+        };
+        let shares = || self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = shares().iter().find(|(of, _)| of == project).cloned();
+        if let Some((_, share)) = known {
+            return share.unwrap_or_else(|| self.clone());
+        }
+        let entries = self.entries.iter().enumerate();
+        let granted = entries.filter(|(_, entry)| grant.has(&entry.offer.tool));
+        let places: Vec<usize> = granted.map(|(place, _)| place).collect();
+        let withheld = self.withheld.iter().filter(|tool| grant.has(tool.tool()));
+        let withheld: Arc<[LeftOut]> = withheld.cloned().collect();
+        let is_all = places.len() == self.entries.len() && withheld.len() == self.withheld.len();
+        // All of them are these themselves, which must not keep themselves.
+        let share = (!is_all).then(|| Arc::new(self.part(&places, withheld)));
+        let mut shares = shares();
+        shares.truncate(SHARES - 1);
+        shares.push_front((project.to_owned(), share.clone()));
+        share.unwrap_or_else(|| self.clone())
+    }
+
+    /// Those at these places, in their order.
+    fn part(&self, places: &[usize], withheld: Arc<[LeftOut]>) -> Self {
         let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
         let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
-        let (server, withheld) = (self.server.clone(), self.withheld.clone());
-        let only = Self::new(server, entries, definitions, withheld);
-        Arc::new(only.with_instructions(self.instructions.clone()))
+        let part = Self::new(
+            self.server.clone(),
+            entries,
+            definitions,
+            withheld,
+            self.searched.clone(),
+        );
+        part.with_instructions(self.instructions.clone())
     }
 
     /// The same, but that those of which this is true ask first.
@@ -165,12 +229,16 @@ impl Offered {
             ..entry.clone()
         });
         Arc::new(Self {
-            server: self.server.clone(),
             entries: entries.collect(),
+            server: self.server.clone(),
             definitions: self.definitions.clone(),
+            always: self.always.clone(),
+            deferred: self.deferred.clone(),
+            searched: self.searched.clone(),
             cleaned: self.cleaned.clone(),
             withheld: self.withheld.clone(),
             instructions: self.instructions.clone(),
+            shares: Mutex::default(),
         })
     }
 
@@ -192,6 +260,41 @@ impl Offered {
     /// The elements for a request's `tools`, with commas between them; empty without tools.
     pub(crate) fn definitions(&self) -> &Bytes {
         &self.definitions
+    }
+
+    /// The same of those that are always offered, and their number.
+    pub(crate) fn always(&self) -> (&Bytes, usize) {
+        (&self.always.0, self.always.1)
+    }
+
+    /// The same of all tools, for an upstream that searches itself: all but those that are always
+    /// offered, and those with a name of `named`, are marked to be loaded when they are found.
+    pub(crate) fn deferred(&self, named: &[String]) -> Bytes {
+        let is_named = |entry: &Entry| named.contains(&entry.offer.name);
+        match !named.is_empty() && self.entries.iter().any(is_named) {
+            true => self.deferring(|entry| entry.is_always || is_named(entry)),
+            false => {
+                let usual = || self.deferring(|entry| entry.is_always);
+                self.deferred.get_or_init(usual).clone()
+            }
+        }
+    }
+
+    fn deferring(&self, is_loaded: impl Fn(&Entry) -> bool) -> Bytes {
+        let definitions = self.entries.iter().map(|entry| {
+            let definition = &entry.offer.definition;
+            match is_loaded(entry) {
+                true => definition.clone(),
+                false => [DEFERRED, &definition[1..]].concat().into(),
+            }
+        });
+        let definitions: Vec<Bytes> = definitions.collect();
+        joined(definitions.iter())
+    }
+
+    /// Finds them, and those of the list that are not offered.
+    pub(crate) fn searched(&self) -> &Arc<Searched> {
+        &self.searched
     }
 
     /// The place of the tool that is offered as `name`.

@@ -11,6 +11,7 @@ use super::{
     form::Form,
     instructions::Instructions,
     offered::{Entry, Offered, joined},
+    searched::Searched,
     tool::{Offer, name_fault},
 };
 use crate::{
@@ -49,6 +50,8 @@ pub(crate) struct Offers {
     /// enough: only while an edit spreads do requests take it from each other.
     // Held for an assignment, never across an await.
     offered: Mutex<Option<Arc<Offered>>>,
+    /// The index of all tools, made when they are first searched.
+    searched: Arc<Searched>,
     /// The same tools in other forms, made when they are first asked for.
     forms: Mutex<Vec<(Form, Arc<Self>)>>,
 }
@@ -84,8 +87,10 @@ impl Offers {
 
     fn of(mut tools: Vec<Offer>, left_out: Vec<LeftOut>, pins: Option<Arc<Pins>>) -> Self {
         let definitions = share_definitions(&mut tools);
+        let tools: Vec<_> = tools.into_iter().map(Arc::new).collect();
         Self {
-            tools: tools.into_iter().map(Arc::new).collect(),
+            searched: Arc::new(Searched::new(tools.clone(), definitions.len())),
+            tools,
             left_out,
             pins,
             instructions: None,
@@ -191,6 +196,7 @@ impl Offers {
         let entry = |(offer, policy): (&Arc<Offer>, _)| Entry {
             server: server.clone(),
             policy,
+            is_always: server.tools.is_always(&offer.tool),
             offer: offer.clone(),
             pins: self.pins.clone(),
         };
@@ -201,7 +207,9 @@ impl Offers {
         };
         let withheld = self.withheld(server).collect();
         let instructions = self.instructions_for(server);
-        Offered::new(server.clone(), entries, definitions, withheld).with_instructions(instructions)
+        let searched = self.searched.clone();
+        Offered::new(server.clone(), entries, definitions, withheld, searched)
+            .with_instructions(instructions)
     }
 
     /// The instructions that go to models.

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::error::Error;
+use super::{call_limits::CallLimits, error::Error};
 use crate::{
     hex::{hex, unhex},
     project::Project,
@@ -115,6 +115,9 @@ pub struct ApiKey {
     pub expires_at: Option<SystemTime>,
     /// When it was used last, to the minute; `None` for not yet.
     pub last_used_at: Option<SystemTime>,
+    /// The most calls of tools that requests with it may make, whatever their project may; default not
+    /// limited.
+    pub limits: CallLimits,
 }
 
 impl ApiKey {
@@ -140,6 +143,7 @@ impl ApiKey {
             created_at: None,
             expires_at: None,
             last_used_at: None,
+            limits: CallLimits::default(),
         })
     }
 
@@ -165,6 +169,12 @@ impl ApiKey {
     #[must_use]
     pub fn with_expiry(self, expires_at: Option<SystemTime>) -> Self {
         Self { expires_at, ..self }
+    }
+
+    /// Replaces the most calls of tools that requests with it may make; default not limited.
+    #[must_use]
+    pub fn with_limits(self, limits: CallLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Returns `true` if it opens nothing any more.

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::Error,
+    oauth_grant::OAuthGrant,
     oauth2::OAuth2,
     static_header::{StaticHeader, is_reserved},
 };
@@ -22,7 +23,8 @@ pub enum Auth {
     None,
     /// Fixed headers, such as an API key.
     StaticHeaders(Vec<StaticHeader>),
-    /// An access token of the organization, from an authorization by an operator (feature `oauth`).
+    /// An access token of OAuth 2.0 (feature `oauth`): the organization's, from an authorization by an
+    /// operator or of the gateway itself, or each caller's ([`OAuthGrant`]).
     OAuth2(Box<OAuth2>),
     /// A token of the caller's own, taken from the request header `x-mcp-auth-{server}` and sent to
     /// this server unchanged, under this name. It is never stored, and no other server gets it.
@@ -123,6 +125,26 @@ impl Auth {
             ));
         }
         Ok(Self::TokenPassthrough(name))
+    }
+
+    /// Returns true if each caller has a credential of their own: a token that is passed through, or
+    /// exchanged. Then tools are listed for each, and nobody can use the server without one.
+    pub fn is_callers(&self) -> bool {
+        match self {
+            Self::TokenPassthrough(_) => true,
+            Self::OAuth2(oauth) => oauth.grant == OAuthGrant::TokenExchange,
+            Self::None | Self::StaticHeaders(_) => false,
+            Self::Unreadable(auth) => auth.is_callers(),
+        }
+    }
+
+    /// Returns true if the gateway authorizes itself: its operator has nothing to do but to enter a client.
+    pub(crate) fn is_gateways(&self) -> bool {
+        match self {
+            Self::OAuth2(oauth) => oauth.grant == OAuthGrant::ClientCredentials,
+            Self::None | Self::StaticHeaders(_) | Self::TokenPassthrough(_) => false,
+            Self::Unreadable(auth) => auth.is_gateways(),
+        }
     }
 
     /// The static headers to send, each marked as sensitive.

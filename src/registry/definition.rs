@@ -70,18 +70,23 @@ impl Definition {
     /// Returns `true` if its annotations have `readOnlyHint: true`, and nothing else beside it of
     /// that name.
     pub(crate) fn is_read_only(&self) -> bool {
-        let object = Object::parse(&self.json).ok();
-        let annotations = object.as_ref().and_then(|tool| tool.present("annotations"));
-        let annotations = annotations.and_then(|text| Object::parse(text).ok());
+        let annotations = self.annotations();
+        let annotations = annotations.and_then(|text| Object::parse(text.get()).ok());
         annotations.is_some_and(|hints| {
             hints.get(READ_ONLY) == Some("true") && hints.count(READ_ONLY) == 1
         })
     }
 
+    /// The tool's annotations.
+    pub(crate) fn annotations(&self) -> Option<&RawValue> {
+        let tool = Object::parse(&self.json).ok()?;
+        serde_json::from_str(tool.present("annotations")?).ok()
+    }
+
     /// The name for people: the tool's own, or, as until 2025-03-26, that of its annotations.
     pub(crate) fn title(&self) -> Option<String> {
         let tool = Object::parse(&self.json).ok()?;
-        let annotations = || Object::parse(tool.present("annotations")?).ok();
+        let annotations = || Object::parse(self.annotations()?.get()).ok();
         let title = tool.string("title");
         let title = title.or_else(|| annotations()?.string("title"));
         title.map(Into::into)

@@ -9,10 +9,11 @@
 //! | [`ExchangeStore`] | what later requests need of exchanges | [`MemoryExchanges`] | `SqlRegistry` |
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
 //! | [`OverviewStore`](overview::OverviewStore) | figures of exchanges over time | [`MemoryOverview`](overview::MemoryOverview) | `SqlRegistry` |
-//! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
+//! | [`ModelRegistry`] | aliases of models, default servers and budgets, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
 //! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
+//! | [`UsageStore`](usage::UsageStore) | what is used of limits and budgets | [`MemoryUsage`](usage::MemoryUsage) | `SqlRegistry` |
 //! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
@@ -41,6 +42,8 @@ mod audit_entry;
 mod audit_memory;
 mod audit_store;
 mod auth;
+mod budget;
+mod call_limits;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod credential;
@@ -54,6 +57,7 @@ mod exchange_store;
 #[cfg(feature = "file")]
 mod file;
 mod future;
+mod grant;
 mod listing;
 #[cfg(any(
     feature = "admin",
@@ -79,6 +83,8 @@ mod model_memory;
 mod model_rules;
 mod model_store;
 mod oauth2;
+mod oauth2_rules;
+mod oauth_grant;
 mod observation;
 mod observation_store;
 mod operator_session;
@@ -100,7 +106,9 @@ mod timeout;
 mod tool_selection;
 mod trace_memory;
 mod trace_store;
+pub mod usage;
 
+pub(crate) use self::budget::nanos as budget_nanos;
 #[cfg(feature = "fuzzing")]
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -115,6 +123,8 @@ pub use self::{
     audit_memory::MemoryAudit,
     audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
+    budget::Budget,
+    call_limits::{CallLimit, CallLimits},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
         StoredCredential,
@@ -127,11 +137,13 @@ pub use self::{
     exchange_memory::MemoryExchanges,
     exchange_store::ExchangeStore,
     future::BoxFuture,
+    grant::{ProjectGrant, ProjectGrants},
     listing::{Filter, Listing, Page},
     memory::MemoryRegistry,
     model_memory::MemoryModels,
     model_rules::{DefaultServers, ModelAlias, ModelRules},
     model_store::{ModelRegistry, ModelStore},
+    oauth_grant::OAuthGrant,
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,
@@ -152,7 +164,21 @@ pub use self::{
 #[cfg(feature = "admin")]
 pub(crate) use self::{
     api_key::{NO_NAME, is_name},
+    budget::cost as budget_cost,
     static_header::is_reserved_header,
+};
+#[cfg_attr(
+    not(any(
+        feature = "admin",
+        feature = "file",
+        feature = "postgres",
+        feature = "sqlite"
+    )),
+    allow(unused_imports, reason = "said where a limit is read from a text")
+)]
+pub(crate) use self::{
+    budget::{COST, TOKENS},
+    call_limits::LIMIT,
 };
 #[cfg(feature = "file")]
 pub use self::{

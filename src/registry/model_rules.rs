@@ -1,8 +1,9 @@
-//! Aliases of models and default servers: what an operator decides for callers that cannot say `mcp`.
+//! Aliases of models, default servers and budgets: what an operator decides about the models of
+//! callers.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{error::Error, projects::Projects};
+use super::{budget::Budget, error::Error, projects::Projects};
 use crate::{
     name::ServerName,
     pattern::{Starts, fits},
@@ -12,6 +13,8 @@ use crate::{
 /// The most aliases and defaults of an organization together: people can still tell them apart, and
 /// every replica has them in memory.
 const ENTRIES: usize = 1000;
+/// The most budgets: of as many projects as a server may have.
+const BUDGETS: usize = 1000;
 /// The longest name of a model or a project, and the longest pattern, in bytes: names of models with
 /// their publishers and versions have up to a hundred.
 const NAME_LEN: usize = 256;
@@ -53,7 +56,7 @@ pub struct DefaultServers {
     pub servers: Vec<ServerName>,
 }
 
-/// The aliases and defaults of one organization, which agree with each other.
+/// The aliases, defaults and budgets of one organization, which agree with each other.
 ///
 /// - No two aliases that a project has are of one name.
 /// - No alias leads to an alias, itself included, whoever has that one.
@@ -61,6 +64,7 @@ pub struct DefaultServers {
 /// - There are at most 1,000 of both together. Names and patterns have 1 to 256 bytes, without
 ///   invisible characters and without blanks around them; aliases and their models are names, and no
 ///   patterns. Each entry has at least one server, at most 128, each once.
+/// - A project has at most one budget, which limits something. There are at most 1,000.
 ///
 /// Whether there are such servers is seen when a request asks for them.
 ///
@@ -82,6 +86,8 @@ pub struct DefaultServers {
 pub struct ModelRules {
     aliases: Vec<ModelAlias>,
     defaults: Vec<DefaultServers>,
+    /// By project.
+    budgets: BTreeMap<String, Budget>,
     index: Index,
 }
 
@@ -202,8 +208,41 @@ impl ModelRules {
         Ok(Self {
             aliases,
             defaults,
+            budgets: BTreeMap::new(),
             index,
         })
+    }
+
+    /// Replaces the budgets of projects; by default there are none.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if they break a rule; its `field` is `projects`, and its reason as that of
+    /// [`new`](Self::new).
+    pub fn with_budgets(self, budgets: impl IntoIterator<Item = Budget>) -> Result<Self, Error> {
+        Ok(self.budgeted(budgets)?)
+    }
+
+    /// [`with_budgets`](Self::with_budgets), for those who can point at an entry.
+    pub(crate) fn budgeted(
+        mut self,
+        budgets: impl IntoIterator<Item = Budget>,
+    ) -> Result<Self, Broken> {
+        self.budgets.clear();
+        for (at, budget) in budgets.into_iter().enumerate() {
+            let broken = |reason: &str| Broken::of(List::Projects, at)(reason.to_owned());
+            text("name", budget.project()).map_err(|reason| broken(&reason))?;
+            if budget.tokens_per_day().is_none() && budget.cost_nanos().is_none() {
+                return Err(broken("limits neither tokens_per_day nor cost_per_day"));
+            }
+            if at == BUDGETS {
+                return Err(broken("is one more than the 1000 that there may be"));
+            }
+            let project = budget.project().to_owned();
+            if self.budgets.insert(project, budget).is_some() {
+                return Err(broken("name is that of another entry"));
+            }
+        }
+        Ok(self)
     }
 
     /// The aliases, in the order in which they were given.
@@ -214,6 +253,22 @@ impl ModelRules {
     /// The defaults, in the order in which they were given.
     pub fn defaults(&self) -> &[DefaultServers] {
         &self.defaults
+    }
+
+    /// The budgets, by project.
+    pub fn budgets(&self) -> impl ExactSizeIterator<Item = &Budget> {
+        self.budgets.values()
+    }
+
+    /// The budget of `project`.
+    pub fn budget(&self, project: &str) -> Option<&Budget> {
+        self.budgets.get(project)
+    }
+
+    /// Returns `true` if there is nothing at all.
+    #[cfg(feature = "file")]
+    pub(super) fn are_none(&self) -> bool {
+        self.is_empty() && self.budgets.is_empty()
     }
 
     /// Returns `true` if there is neither an alias nor a default.
@@ -256,11 +311,12 @@ fn length(name: &str) -> u64 {
     1 << name.len().min(63)
 }
 
-/// One of the two lists.
+/// One of the lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum List {
     Models,
     Defaults,
+    Projects,
 }
 
 /// An entry that breaks a rule.
@@ -279,6 +335,7 @@ impl List {
         match self {
             Self::Models => "models",
             Self::Defaults => "defaults",
+            Self::Projects => "projects",
         }
     }
 }

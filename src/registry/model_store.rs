@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{error::Error, future::BoxFuture, model_rules::ModelRules};
 
-/// Knows the aliases of models and the default servers of each organization.
+/// Knows the aliases of models, the default servers and the budgets of each organization.
 ///
 /// `Arc<R>` implements the trait for every `R`.
 ///

@@ -2,11 +2,14 @@
 
 use std::time::SystemTime;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
-use super::error::Error;
-use crate::{scopes::Scopes, token_auth::TokenAuth};
+use super::{error::Error, oauth_grant::OAuthGrant};
+use crate::{
+    private_key::PrivateKey, scopes::Scopes, signing_algorithm::SigningAlgorithm,
+    subject_token_type::SubjectTokenType, token_auth::TokenAuth,
+};
 
 /// The OAuth 2.0 client of a server, as an operator enters it. Missing fields are discovered (RFC
 /// 9728, RFC 8414) or registered (RFC 7591) when an operator connects the server, so the default
@@ -19,9 +22,15 @@ use crate::{scopes::Scopes, token_auth::TokenAuth};
 /// | nothing | everything; a client is registered |
 /// | `client_id`, perhaps `client_secret` with `issuer` | the endpoints |
 /// | `authorization_url`, `token_url` and `client_id` | nothing |
+///
+/// With another [`grant`](Self::grant) than the default nobody connects the server. It needs
+/// `client_id` with `client_secret` or `private_key`, and `issuer` or `token_url`: the client's proof
+/// goes to that authorization server and to no other, whatever the MCP server names.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct OAuth2 {
+    /// Who authorizes the gateway; default a person, in a browser.
+    pub grant: OAuthGrant,
     /// The client id at the authorization server; default: one is registered there.
     pub client_id: Option<String>,
     /// The client secret. It needs `issuer` or `token_url`: a secret belongs to one authorization
@@ -29,11 +38,22 @@ pub struct OAuth2 {
     pub client_secret: Option<SecretString>,
     /// The time when the secret was entered, if known.
     pub client_secret_set_at: Option<SystemTime>,
+    /// The private key that the client signs with in the place of a secret
+    /// ([`TokenAuth::PrivateKeyJwt`]), in PEM: see [`PrivateKey`]. Like a secret it needs `issuer` or
+    /// `token_url`.
+    pub private_key: Option<SecretString>,
+    /// The time when the key was entered, if known.
+    pub private_key_set_at: Option<SystemTime>,
+    /// The id under which the authorization server knows the public key; default none.
+    pub key_id: Option<String>,
+    /// The algorithm by which the key signs; default RS256, ES256 or EdDSA, as the key is.
+    pub signing_algorithm: Option<SigningAlgorithm>,
     /// The authorization endpoint, for browsers; it needs `token_url` and `client_id`.
     pub authorization_url: Option<Url>,
-    /// The token endpoint, where codes and refresh tokens are exchanged.
+    /// The token endpoint. It is also what a signed assertion is for, unless `issuer` is given.
     pub token_url: Option<Url>,
-    /// The scopes to request; default those that the server names.
+    /// The scopes to request; default those that the server names, where a person consents to them, and none
+    /// for a [grant](Self::grant) that needs nobody: no server chooses what the gateway may do by itself.
     pub scopes: Scopes,
     /// The issuer of the only authorization server that is accepted, compared character by
     /// character but for the slash at a root; default any that the server names.
@@ -44,57 +64,38 @@ pub struct OAuth2 {
     pub resource: Option<String>,
     /// The client authentication at the token endpoint; default a method that the server supports.
     pub token_auth: Option<TokenAuth>,
+    /// For [`OAuthGrant::TokenExchange`]: the name of the service that the token is to be for, where the
+    /// authorization server wants one besides `resource`; default none.
+    pub audience: Option<String>,
+    /// For [`OAuthGrant::TokenExchange`]: the audience that a caller's token must have, such as the
+    /// gateway's own client id. A token that is for somebody else is never sent anywhere.
+    pub subject_audience: Option<String>,
+    /// For [`OAuthGrant::TokenExchange`]: the issuer that a caller's token must have; default `issuer`.
+    pub subject_issuer: Option<String>,
+    /// For [`OAuthGrant::TokenExchange`]: the type of the callers' tokens; default
+    /// [`SubjectTokenType::AccessToken`].
+    pub subject_token_type: Option<SubjectTokenType>,
 }
 
 impl OAuth2 {
-    /// Checks the rules between the fields.
-    pub(crate) fn check(&self) -> Result<(), Error> {
-        let id = self.client_id.as_deref();
-        let secret = self.client_secret.as_ref().map(ExposeSecret::expose_secret);
-        for (field, text) in [("auth.client_id", id), ("auth.client_secret", secret)] {
-            // Such as the line break at the end of a file.
-            if text.is_some_and(|text| text.is_empty() || text.chars().any(char::is_control)) {
-                return Err(Error::invalid(field, "is empty or has control characters"));
-            }
-        }
-        if self.authorization_url.is_some() != self.token_url.is_some() {
-            return Err(Error::invalid(
-                "auth.token_url",
-                "authorization_url and token_url are given together, or discovered",
-            ));
-        }
-        if self.token_url.is_some() && id.is_none() {
-            return Err(Error::invalid(
-                "auth.client_id",
-                "is needed where the URLs are given: there is nothing to register with",
-            ));
-        }
-        for (field, url) in [
-            ("auth.authorization_url", &self.authorization_url),
-            ("auth.token_url", &self.token_url),
-        ] {
-            if let Some(url) = url {
-                check_url(field, url)?;
-            }
-        }
-        if let Some(issuer) = &self.issuer {
-            let url = issuer
-                .parse()
-                .map_err(|_| Error::invalid("auth.issuer", NO_URL))?;
-            check_url("auth.issuer", &url)?;
-        }
-        if let Some(resource) = &self.resource
-            && resource != NO_RESOURCE
-        {
-            let url: Result<Url, _> = resource.parse();
-            if url.map_or(true, |url| url.fragment().is_some()) {
-                return Err(Error::invalid(
-                    "auth.resource",
-                    "not an absolute URI without a fragment, and not none",
-                ));
-            }
-        }
-        self.check_secret()
+    /// Returns true if there is a secret or a key.
+    pub(crate) fn has_proof(&self) -> bool {
+        self.client_secret.is_some() || self.private_key.is_some()
+    }
+
+    /// The issuer that callers' tokens must have.
+    pub(crate) fn subject_issuer(&self) -> Option<&str> {
+        self.subject_issuer.as_deref().or(self.issuer.as_deref())
+    }
+
+    /// Reads the private key, if there is one.
+    pub(crate) fn key(&self) -> Result<Option<PrivateKey>, Error> {
+        let Some(pem) = &self.private_key else {
+            return Ok(None);
+        };
+        let key = PrivateKey::parse(pem, self.signing_algorithm);
+        let key = key.map_err(|error| Error::invalid("auth.private_key", error.to_string()))?;
+        Ok(Some(key.with_id(self.key_id.clone())))
     }
 
     /// Returns the `resource` to send, where `found` is the one that was discovered.
@@ -116,151 +117,20 @@ impl OAuth2 {
             None => true,
         }
     }
-
-    fn check_secret(&self) -> Result<(), Error> {
-        use TokenAuth::{ClientSecretBasic, ClientSecretPost};
-        if self.client_secret.is_none() {
-            return match self.token_auth {
-                Some(ClientSecretBasic | ClientSecretPost) if self.client_id.is_some() => Err(
-                    Error::invalid("auth.client_secret", "is needed for this token_auth"),
-                ),
-                _ => Ok(()),
-            };
-        }
-        if self.client_id.is_none() {
-            return Err(Error::invalid(
-                "auth.client_id",
-                "is needed where a client_secret is given",
-            ));
-        }
-        if self.token_auth == Some(TokenAuth::None) {
-            return Err(Error::invalid(
-                "auth.token_auth",
-                "is none although a client_secret is given",
-            ));
-        }
-        if self.token_url.is_none() && self.issuer.is_none() {
-            return Err(Error::invalid(
-                "auth.issuer",
-                "say for which authorization server the client_secret is: give issuer, or \
-                 authorization_url and token_url",
-            ));
-        }
-        Ok(())
-    }
 }
 
 /// The word for [`OAuth2::resource`] that sends none. It is no URI, so it is nobody's resource.
-const NO_RESOURCE: &str = "none";
-
-const NO_URL: &str = "not an absolute https URL without user and fragment";
-
-/// Checks an endpoint. Plain http is accepted here; the egress rules decide whether it may be used.
-fn check_url(field: &'static str, url: &Url) -> Result<(), Error> {
-    let clean = matches!(url.scheme(), "https" | "http")
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.fragment().is_none();
-    clean
-        .then_some(())
-        .ok_or_else(|| Error::invalid(field, NO_URL))
-}
+pub(super) const NO_RESOURCE: &str = "none";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn fault(change: impl FnOnce(&mut OAuth2)) -> &'static str {
-        let mut oauth = OAuth2 {
-            client_id: Some("id".into()),
-            client_secret: Some("s3cret".into()),
-            authorization_url: Some("https://as.example/authorize".parse().unwrap()),
-            token_url: Some("https://as.example/token".parse().unwrap()),
-            ..OAuth2::default()
-        };
-        change(&mut oauth);
-        match oauth.check() {
-            Ok(()) => "",
-            Err(Error::Invalid { field, .. }) => field,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    #[test]
-    fn fields_that_do_not_go_together_are_refused() {
-        assert_eq!(fault(|_| {}), "");
-        assert_eq!(fault(|o| *o = OAuth2::default()), "");
-        assert_eq!(fault(|o| o.token_url = None), "auth.token_url");
-        assert_eq!(fault(|o| o.client_id = None), "auth.client_id");
-        assert_eq!(
-            fault(|o| o.client_id = Some("a\nb".into())),
-            "auth.client_id"
-        );
-        for secret in ["", "s3cret\n"] {
-            assert_eq!(
-                fault(|o| o.client_secret = Some(secret.into())),
-                "auth.client_secret"
-            );
-        }
-        assert_eq!(
-            fault(|o| o.token_auth = Some(TokenAuth::None)),
-            "auth.token_auth"
-        );
-        assert_eq!(
-            fault(|o| {
-                o.client_secret = None;
-                o.token_auth = Some(TokenAuth::ClientSecretPost);
-            }),
-            "auth.client_secret"
-        );
-        assert_eq!(
-            fault(|o| o.resource = Some("not a uri".into())),
-            "auth.resource"
-        );
-        assert_eq!(fault(|o| o.resource = Some("none".into())), "");
-        assert_eq!(
-            fault(|o| o.issuer = Some("as.example".into())),
-            "auth.issuer"
-        );
-    }
-
-    #[test]
-    fn a_secret_is_for_one_authorization_server() {
-        let discovered = |o: &mut OAuth2| {
-            o.authorization_url = None;
-            o.token_url = None;
-        };
-        assert_eq!(fault(discovered), "auth.issuer");
-        assert_eq!(
-            fault(|o| {
-                discovered(o);
-                o.issuer = Some("https://as.example".into());
-            }),
-            ""
-        );
-    }
-
-    #[test]
-    fn only_web_addresses_are_endpoints() {
-        for url in [
-            "javascript:alert(1)",
-            "data:text/html,x",
-            "https://u@as.example/",
-            "ftp://a/",
-        ] {
-            let url: Url = url.parse().unwrap();
-            assert_eq!(
-                fault(|o| o.authorization_url = Some(url.clone())),
-                "auth.authorization_url"
-            );
-            assert_eq!(fault(|o| o.token_url = Some(url)), "auth.token_url");
-        }
-    }
-
     #[test]
     fn debug_shows_no_secret() {
         let oauth = OAuth2 {
             client_secret: Some("s3cret".into()),
+            private_key: Some("s3cret".into()),
             ..OAuth2::default()
         };
         assert!(!format!("{oauth:?}").contains("s3cret"));

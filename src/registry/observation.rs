@@ -11,7 +11,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    auth::Auth,
     definition::{Definition, Fingerprint},
     pins::{Pins, ToolState},
     server::Server,
@@ -143,7 +142,7 @@ impl Observation {
         self.failing_since = None;
         self.listed_at = Some(now);
         // A token's own list says nothing about what others get.
-        if !matches!(server.auth, Auth::TokenPassthrough(_)) || self.listed.len() > TOOLS {
+        if !server.auth.is_callers() || self.listed.len() > TOOLS {
             self.listed.clear();
         }
         for (tool, definition) in tools.iter().take(TOOLS) {

@@ -250,7 +250,7 @@ async fn check(store: &dyn Store, declared: &Declared) -> Result<(), FileError> 
 
 /// Refuses aliases and defaults that do not agree with those of the store.
 async fn check_models(models: &dyn ModelStore, declared: &ModelRules) -> Result<(), FileError> {
-    if declared.is_empty() {
+    if declared.are_none() {
         return Ok(());
     }
     let stored = models.load_rules(ORGANIZATION).await;
@@ -272,7 +272,11 @@ fn together(declared: &ModelRules, stored: &ModelRules) -> Result<ModelRules, Er
     }
     let aliases = declared.aliases().iter().chain(stored.aliases()).cloned();
     let defaults = declared.defaults().iter().chain(stored.defaults()).cloned();
-    ModelRules::new(aliases, defaults)
+    // As with servers, the file's word counts.
+    let others = stored.budgets();
+    let others = others.filter(|budget| declared.budget(budget.project()).is_none());
+    let budgets = declared.budgets().chain(others).cloned();
+    ModelRules::new(aliases, defaults)?.with_budgets(budgets)
 }
 
 impl ServerRegistry for Overlay {
@@ -410,7 +414,7 @@ impl ModelRegistry for Overlay {
     fn rules(&self, organization: &str) -> Arc<ModelRules> {
         let stored = self.models.rules(organization);
         let declared = self.declared(organization);
-        if declared.is_empty() {
+        if declared.are_none() {
             return stored;
         }
         let laid = self.laid.load();

@@ -12,6 +12,7 @@ use super::{
     auth::Auth,
     definition::Fingerprint,
     error::Error,
+    grant::{ProjectGrant, ProjectGrants},
     pins::{Gate, Pins, ToolState},
     projects::Projects,
     server_id::ServerId,
@@ -57,6 +58,9 @@ pub struct Server {
     pub auth: Auth,
     /// The tools that are offered to models; default all.
     pub tools: ToolSelection,
+    /// What single projects may do with it: the tools that they may use of these, and how often. By
+    /// default all of them, without limits.
+    pub grants: ProjectGrants,
     /// Whether the server's own words on how to use its tools go to models that are offered them:
     /// at most 4 KiB, in a system message. Default `false`: a model follows what it reads there, and
     /// the server can write anything.
@@ -123,6 +127,7 @@ impl Server {
             projects: Projects::All,
             auth: Auth::None,
             tools: ToolSelection::All,
+            grants: ProjectGrants::default(),
             instructions: false,
             share_session: ShareSession::default(),
             call: None,
@@ -148,6 +153,12 @@ impl Server {
     /// Returns `true` if `project` may use the server.
     pub fn is_usable_by(&self, project: &Project) -> bool {
         *self.organization == *project.organization() && self.projects.contains(project.name())
+    }
+
+    /// The first project that has a grant, and may not use the server.
+    pub(super) fn granted_in_vain(&self) -> Option<&str> {
+        let mut projects = self.grants.iter().map(ProjectGrant::project);
+        projects.find(|project| !self.projects.contains(project))
     }
 
     /// The longest silence of a call and the longest call, where the limits are these.
@@ -219,6 +230,22 @@ impl Server {
     ) -> Result<Self, Error> {
         self.tools = ToolSelection::only(tools)?;
         Ok(self)
+    }
+
+    /// Replaces what single projects may do with it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for two grants of one project, for more than 1,000, and for one of a project
+    /// that may not use the server.
+    pub fn with_grants(
+        mut self,
+        grants: impl IntoIterator<Item = ProjectGrant>,
+    ) -> Result<Self, Error> {
+        self.grants = ProjectGrants::new(grants)?;
+        match self.granted_in_vain() {
+            Some(project) => Err(Error::invalid("grants", in_vain(project))),
+            None => Ok(self),
+        }
     }
 
     /// Replaces the authentication.
@@ -300,6 +327,13 @@ pub(crate) const CALL_TIME: &str = "must be a number of seconds, from 1 to 86400
 /// Returns `true` for whole seconds, at least one and at most a day: more is no call.
 pub(crate) fn is_call_time(time: Duration) -> bool {
     time.subsec_nanos() == 0 && (1..=86_400).contains(&time.as_secs())
+}
+
+/// The fault of a grant for this project, which may not use the server.
+pub(super) fn in_vain(project: &str) -> String {
+    format!(
+        "names the project {project:?}, which may not use the server; add it to projects, or remove its grant"
+    )
 }
 
 /// Reads a server's name.

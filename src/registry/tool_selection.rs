@@ -71,6 +71,15 @@ impl ToolSelection {
             Self::Only(tools) => tools.iter().find(|t| t.name == tool).map(|t| t.policy),
         }
     }
+
+    /// Returns `true` if a tool, by its own name, is selected to be
+    /// [always offered](SelectedTool::always).
+    pub fn is_always(&self, tool: &str) -> bool {
+        match self {
+            Self::All => false,
+            Self::Only(tools) => tools.iter().any(|t| t.is_always && t.name == tool),
+        }
+    }
 }
 
 /// A selected tool, by its own name at the server. A `&str` or `String` converts into one with
@@ -79,6 +88,7 @@ impl ToolSelection {
 pub struct SelectedTool {
     name: String,
     policy: ToolPolicy,
+    is_always: bool,
 }
 
 impl SelectedTool {
@@ -87,7 +97,24 @@ impl SelectedTool {
         Self {
             name: name.into(),
             policy,
+            is_always: false,
         }
+    }
+
+    /// The same tool, offered also in requests whose tools are
+    /// [searched for](crate::ToolSearch). For those that nearly every conversation needs.
+    ///
+    /// ```
+    /// use mcp_layer::registry::{SelectedTool, ToolSelection};
+    ///
+    /// let tools = ToolSelection::only([SelectedTool::from("search").always(), "read".into()])?;
+    /// assert!(tools.is_always("search") && !tools.is_always("read"));
+    /// # Ok::<(), mcp_layer::registry::Error>(())
+    /// ```
+    #[must_use]
+    pub fn always(mut self) -> Self {
+        self.is_always = true;
+        self
     }
 
     /// The tool's own name at the server.
@@ -98,6 +125,11 @@ impl SelectedTool {
     /// The rule for calls of the tool.
     pub fn policy(&self) -> ToolPolicy {
         self.policy
+    }
+
+    /// Returns `true` if the tool is also offered in requests whose tools are searched for.
+    pub fn is_always(&self) -> bool {
+        self.is_always
     }
 }
 

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::quotas::LimitNote;
 use crate::chat::MediaPart;
 
 /// The result of a tool call; an error is one, too.
@@ -23,13 +24,34 @@ pub(crate) struct CallResult {
     pub(crate) truncated: bool,
     /// Characters that cannot be seen were taken out.
     pub(crate) is_cleaned: bool,
+    /// A guard has denied the call or its result, or has failed.
+    pub(crate) is_denied: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
     /// Images and recordings for the model, shown behind all tool messages of the round.
     pub(crate) media: Vec<MediaPart>,
+    /// `true` for a search for tools, which asked no server.
+    pub(crate) is_search: bool,
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
+    /// The limit that kept it from running.
+    pub(crate) limit: Option<LimitNote>,
+    /// What it has cost; `None` for a tool without a price, and a call that no server answered.
+    pub(crate) cost: Option<f64>,
+}
+
+/// The reason why a tool was not run, or gave no result.
+#[derive(Clone, Debug)]
+pub(crate) struct CallFault {
+    /// The kind of error in one word.
+    pub(crate) kind: &'static str,
+    /// The text for the model.
+    pub(crate) text: String,
+    /// The limit that is reached.
+    pub(crate) limit: Option<LimitNote>,
+    /// The server has answered all the same, so the call has cost what it costs.
+    pub(crate) answered: bool,
 }
 
 /// A result as it is kept for a repeat of the request.
@@ -46,9 +68,33 @@ struct Kept<'a> {
     result_bytes: usize,
     truncated: bool,
     is_cleaned: bool,
+    #[serde(default)]
+    is_denied: bool,
     #[serde(borrow)]
     message: &'a RawValue,
+    #[serde(default)]
+    is_search: bool,
     is_beyond: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
+}
+
+impl CallFault {
+    /// The kind of a call or a result that a guard denies.
+    pub(crate) const DENIED: &'static str = "denied";
+    /// The kind of one that no guard has allowed, since it has failed.
+    pub(crate) const GUARD_FAILED: &'static str = "guard_failed";
+
+    pub(crate) fn new(kind: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+            limit: None,
+            answered: false,
+        }
+    }
 }
 
 impl CallResult {
@@ -63,8 +109,12 @@ impl CallResult {
             result_bytes: self.result_bytes,
             truncated: self.truncated,
             is_cleaned: self.is_cleaned,
+            is_denied: self.is_denied,
             message: serde_json::from_slice(&self.message).ok()?,
+            is_search: self.is_search,
             is_beyond: self.is_beyond,
+            limit: self.limit.clone(),
+            cost: self.cost,
         };
         to_raw_value(&kept).ok()
     }
@@ -82,9 +132,13 @@ impl CallResult {
             result_bytes: kept.result_bytes,
             truncated: kept.truncated,
             is_cleaned: kept.is_cleaned,
+            is_denied: kept.is_denied,
             message: bytes(kept.message),
             media,
+            is_search: kept.is_search,
             is_beyond: kept.is_beyond,
+            limit: kept.limit,
+            cost: kept.cost,
         })
     }
 }

@@ -7,37 +7,38 @@ use futures_util::{
     future::{Either, select},
     stream,
 };
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::{
-    call_result::CallResult,
+    call_result::{CallFault, CallResult},
+    clearance::{Clearance, Clearing},
     events::{CallEvents, RoundEvents},
     gateway::Gateway,
     journal::hang_up::HangUp,
     media::MediaRoom,
+    quotas::{self, NotTaken, Slot},
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
     caller::Caller,
     catalog::{Entry, Owner},
-    chat::{Arguments, MediaPart, ToolCall, tool_message},
+    chat::{MediaPart, ToolCall, tool_message},
     connect::{CallToolRequest, ExchangeSessions},
-    json::Object,
     name::short,
     project::Project,
     registry::{Server, ToolPolicy},
-    trace_parent::TraceParent,
+    settings::LAST_TURN,
     unseen::cleaned,
+    within::within,
 };
 
-const ARGUMENTS_ARE_NO_OBJECT: &str =
-    "the arguments are not a JSON object; send one that fits the tool's parameters";
-
-const ARGUMENTS_ARE_CUT: &str = "not run: the answer was cut short before the arguments of this call were whole; call again, with less in one answer";
-
 const CANCELLED: &str = "Error: cancelled: the caller hung up while this call ran, as others did whose calls still run; it may have been carried out, so look before calling again";
+
+const UNAPPROVED: &str = "not run: this call needs an approval, which nobody has given";
+#[cfg(feature = "admin")]
+const UNREAD: &str = "not run: a guard wants this call approved; read the tool's definition in GET .../servers/{name}/tools, and send its fingerprint as \"fingerprint\" with the call";
 
 /// A batch: the terms on which its calls are run.
 #[derive(Clone, Copy)]
@@ -53,6 +54,10 @@ pub(crate) struct Batch<'a> {
     /// Several calls at once.
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
+    /// The model searches for its tools.
+    pub(crate) is_searched: bool,
+    /// What checks and guards have made of the calls, by their places, as far as that is known.
+    pub(crate) cleared: &'a [Option<Clearance>],
     /// The room for what results have beside text.
     pub(crate) media: &'a MediaRoom,
     /// Tells when the caller hangs up.
@@ -71,19 +76,14 @@ struct CallReturn {
     media: Vec<MediaPart>,
 }
 
-/// The reason why a tool was not run, or gave no result.
-struct CallFault {
-    /// The kind of error in one word.
-    kind: &'static str,
-    /// The text for the model.
-    text: String,
-}
-
 /// The caller's approval of tools that are marked *ask first*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Approval {
     Given,
     Needed,
+    /// Needed by an operator's call, which gives it by the fingerprint of the definition that was read.
+    #[cfg(feature = "admin")]
+    NeedsFingerprint,
     /// Nothing runs any more: a repeat of the request goes on in its place.
     Withdrawn,
 }
@@ -127,19 +127,40 @@ impl Batch<'_> {
         width: usize,
     ) -> Vec<Option<CallResult>> {
         // Boxed, since a future of kilobytes would be moved a dozen times on its way into a batch.
-        let run = |&(call, owner): &(_, _)| self.run_for_caller(call, owner).boxed();
-        if let [call] = calls {
-            return vec![run(call).await];
+        let run = move |place: usize| self.run_for_caller(calls[place], place).boxed();
+        if calls.len() == 1 {
+            return vec![run(0).await];
         }
         // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
-        let runs: Vec<_> = calls
-            .iter()
-            .enumerate()
-            .map(|(index, call)| run(call).map(move |result| (index, result)))
+        let runs: Vec<_> = self
+            .lanes(calls)
+            .into_iter()
+            .map(|lane| async move {
+                let mut results = Vec::with_capacity(lane.len());
+                for place in lane {
+                    results.push((place, run(place).await));
+                }
+                results
+            })
             .collect();
-        let mut results: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
-        results.sort_by_key(|(index, _)| *index);
+        let runs = stream::iter(runs).buffer_unordered(width);
+        let results = runs.collect::<Vec<_>>().await;
+        let mut results: Vec<_> = results.into_iter().flatten().collect();
+        results.sort_by_key(|(place, _)| *place);
         results.into_iter().map(|(_, result)| result).collect()
+    }
+
+    /// The places of calls that run one after the other; each of these lists runs beside the others.
+    fn lanes(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<Vec<usize>> {
+        let is_serial = |place: &usize| {
+            let entry = calls[*place].1.entry();
+            let writes = entry.is_some_and(|entry| !entry.is_read_only());
+            self.gateway.settings.serial_writes && self.parallel && writes
+        };
+        let (serial, others): (Vec<_>, Vec<_>) = (0..calls.len()).partition(is_serial);
+        let serial = (!serial.is_empty()).then_some(serial);
+        let others = others.into_iter().map(|place| vec![place]);
+        serial.into_iter().chain(others).collect()
     }
 
     /// The result of a call beyond those of a turn: a message, since providers want one
@@ -158,12 +179,20 @@ impl Batch<'_> {
             result_bytes: 0,
             truncated: false,
             is_cleaned: false,
+            is_denied: false,
+            is_search: false,
             is_beyond: true,
+            limit: None,
+            cost: None,
         }
     }
 
     /// The result of a call that its caller waits for, or that has to end.
-    async fn run_for_caller(self, call: &ToolCall, owner: Owner<'_>) -> Option<CallResult> {
+    async fn run_for_caller(
+        self,
+        (call, owner): (&ToolCall, Owner<'_>),
+        place: usize,
+    ) -> Option<CallResult> {
         if self.hang_up.is_told() {
             return None;
         }
@@ -175,39 +204,90 @@ impl Batch<'_> {
                 false => self.hang_up.cancels().await,
             }
         };
-        match select(pin!(self.run_one(call, owner)), pin!(is_cancelled)).await {
+        match select(pin!(self.run_one(call, owner, place)), pin!(is_cancelled)).await {
             Either::Left((result, _)) => Some(result),
             Either::Right(_) if is_read_only => None,
             Either::Right(_) => Some(cancelled(call, owner, begun.elapsed())),
         }
     }
 
-    async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> CallResult {
+    async fn run_one(self, call: &ToolCall, owner: Owner<'_>, place: usize) -> CallResult {
         let mut record = self.record.call(self.round, call, owner.entry());
         let (events, result) = match owner {
             Owner::Ours(entry) => {
-                let arguments = self.checked(entry, &call.arguments);
-                let arguments = arguments.instrument(record.span()).await;
-                let events = self.begins(call, owner, arguments.as_ref().ok());
+                let made;
+                let cleared = match self.cleared.get(place).and_then(Option::as_ref) {
+                    Some(cleared) => cleared,
+                    None => {
+                        let cleared = self.clearing().before(entry, call);
+                        made = cleared.instrument(record.span()).await;
+                        &made
+                    }
+                };
+                let arguments = self.approved(cleared);
+                let read = cleared.arguments.as_ref().ok();
+                let events = self.begins(call, owner, read.map(Checked::text));
                 let result = match arguments {
                     Ok(arguments) => {
-                        record.reads(&arguments);
+                        record.reads(arguments);
                         let called =
                             pin!(self.call(entry, call, arguments.text(), events.as_ref()));
                         called.instrument(record.span()).await
                     }
-                    Err(text) => Err(CallFault::new("invalid_arguments", text)),
+                    Err(fault) => Err(fault),
                 };
                 (events, result)
             }
+            Owner::Search(search) => {
+                let events = self.begins(call, owner, None);
+                let found = search.answer(&call.arguments).instrument(record.span());
+                let found = found.await.map(CallReturn::of_text);
+                let fault = |text: String| CallFault::new("invalid_arguments", text);
+                (events, found.map_err(fault))
+            }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
-                let text = format!("there is no tool named {name:?}; use one of the tools offered");
+                let instead = match self.is_searched {
+                    true => "search for one with mcp_search_tools",
+                    false => "use one of the tools offered",
+                };
+                let text = format!("there is no tool named {name:?}; {instead}");
                 let fault = CallFault::new("unknown_tool", text);
                 (self.begins(call, owner, None), Err(fault))
             }
         };
         self.result((record, events), call, owner, result)
+    }
+
+    /// The terms on which calls are cleared. A guard may take some of the last turn's time, which a
+    /// result has to wait for.
+    fn clearing(&self) -> Clearing<'_> {
+        Clearing {
+            gateway: self.gateway,
+            project: self.project,
+            caller: self.caller,
+            record: self.record,
+            ends: self.ends.checked_add(LAST_TURN).unwrap_or(self.ends),
+        }
+    }
+
+    /// The arguments of a call that may run, as far as it needs no approval, or has it.
+    fn approved(self, cleared: &Clearance) -> Result<&Checked, CallFault> {
+        match &cleared.arguments {
+            Ok(arguments) => {
+                let unapproved = match self.approval {
+                    Approval::Given | Approval::Withdrawn => None,
+                    Approval::Needed => Some(UNAPPROVED),
+                    #[cfg(feature = "admin")]
+                    Approval::NeedsFingerprint => Some(UNREAD),
+                };
+                match unapproved.filter(|_| cleared.asks) {
+                    Some(text) => Err(CallFault::new("needs_approval", text)),
+                    None => Ok(arguments),
+                }
+            }
+            Err(fault) => Err(fault.clone()),
+        }
     }
 
     /// Tells the caller that a call begins, where it wants to know: with the arguments as they were
@@ -216,11 +296,11 @@ impl Batch<'_> {
         self,
         call: &ToolCall,
         owner: Owner<'_>,
-        arguments: Option<&Checked>,
+        arguments: Option<&RawValue>,
     ) -> Option<CallEvents> {
         let events = self.events?;
         let entry = owner.entry();
-        let read = arguments.map(|arguments| arguments.text().get());
+        let read = arguments.map(RawValue::get);
         let text = read.or_else(|| call.arguments.text());
         let title = entry.and_then(|entry| entry.offer().listed.title());
         let credentials = || self.record.credentials(entry);
@@ -235,15 +315,25 @@ impl Batch<'_> {
         result: Result<CallReturn, CallFault>,
     ) -> CallResult {
         let (server, tool) = named(call, owner);
+        let mut limit = None;
+        let cost = || self.cost(owner.entry()?);
+        let answered = result
+            .as_ref()
+            .map_or_else(|fault| fault.answered, |_| true);
+        let cost = answered.then(cost).flatten();
         let (error, text, media) = match result {
             Ok(CallReturn {
                 is_error,
                 text,
                 media,
             }) => (is_error.then_some("tool_error"), text, media),
-            Err(fault) => (Some(fault.kind), fault.text, Vec::new()),
+            Err(fault) => {
+                limit = fault.limit;
+                (Some(fault.kind), fault.text, Vec::new())
+            }
         };
         let is_error = error.is_some();
+        let is_denied = matches!(error, Some(CallFault::DENIED | CallFault::GUARD_FAILED));
         let result_bytes = text.len();
         let text = if is_error {
             format!("Error: {text}")
@@ -270,7 +360,11 @@ impl Batch<'_> {
             result_bytes,
             truncated,
             is_cleaned,
+            is_denied,
+            is_search: owner.is_search(),
             is_beyond: false,
+            limit,
+            cost,
         };
         if let Some(events) = events {
             events.finish(&result, &text);
@@ -295,66 +389,84 @@ impl Batch<'_> {
         let left = |limit| call_time(self.ends, limit).ok_or_else(out_of_time);
         let server = timeout(left(limits.call)?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
-        let trace = self.trace();
+        let trace = self.gateway.trace_of(self.caller);
+        let clearing = self.clearing();
         let mut call = CallToolRequest::new(&entry.offer().tool, arguments);
         let (silence, whole) = server.call_time(limits.call, limits.call_max);
         call.silence = silence;
+        let slot = self.slot(&server, entry, left(whole)?);
+        let slot = within(left(limits.call)?, slot).await;
+        let slot = slot.unwrap_or_else(|_| Err(out_of_time()))?;
         call.timeout = left(whole)?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);
-        let on_progress = events.map(CallEvents::on_progress);
+        let has_texts = !clearing.sees_results(entry);
+        let on_progress = events.map(|events| events.on_progress(has_texts));
         call.on_progress = on_progress.as_ref();
         let connections = &self.gateway.connections;
-        match connections.call(&server, &self.caller.tokens, call).await {
-            Ok(result) => Ok(CallReturn {
-                is_error: result.is_error,
-                media: self.media.take(of, &result),
-                text: result.text,
-            }),
-            Err(error) => Err(CallFault::new(error.as_str(), error.to_string())),
+        let called = (entry, of);
+        let result = connections.call(&server, &self.caller.tokens, call).await;
+        let answered = result
+            .as_ref()
+            .map_or_else(|error| error.is_servers_word(), |_| true);
+        // Before anything is waited for: a caller who hangs up makes it no cheaper.
+        if let Some(cost) = answered.then(|| self.cost(entry)).flatten() {
+            self.record.pay(cost);
+        }
+        if let Some(slot) = slot {
+            slot.give_back().await;
+        }
+        match result {
+            Ok(result) => {
+                let said = (&*result.text, result.is_error);
+                let rewritten = clearing.after(called, arguments, said).await?;
+                Ok(CallReturn {
+                    is_error: result.is_error,
+                    media: self.media.take(of, &result),
+                    text: rewritten.unwrap_or(result.text),
+                })
+            }
+            Err(error) => {
+                let text = error.to_string();
+                // The others are our own words.
+                let rewritten = match answered {
+                    true => clearing.after(called, arguments, (&text, true)).await?,
+                    false => None,
+                };
+                Err(CallFault {
+                    answered,
+                    ..CallFault::new(error.as_str(), rewritten.unwrap_or(text))
+                })
+            }
         }
     }
 
-    /// The arguments as they go to the server, if they are an object that fits: byte for byte, but for
-    /// what was meant in another way than it stands. They are never serialised again, so a 20-digit
-    /// id keeps all of its digits.
-    async fn checked(self, entry: &Entry, arguments: &Arguments) -> Result<Checked, String> {
-        let text = match arguments {
-            Arguments::Text(text) | Arguments::Broken(text) => text,
-            Arguments::Cut(_) => return Err(ARGUMENTS_ARE_CUT.into()),
-            Arguments::Unreadable => return Err(ARGUMENTS_ARE_NO_OBJECT.into()),
-        };
-        let limit = self.gateway.settings.limits.argument_bytes;
-        if text.len() > limit {
-            return Err(format!(
-                "the arguments have {} bytes, more than the {limit} allowed",
-                text.len()
-            ));
-        }
-        let value: Value = serde_json::from_str(text)
-            .map_err(|error| format!("the arguments are not valid JSON: {error}"))?;
-        if !value.is_object() {
-            return Err(ARGUMENTS_ARE_NO_OBJECT.into());
-        }
-        // Two parsers may read a doubled name in two ways; what was checked must be what is used.
-        if let Some(name) = Object::parse(text).ok().as_ref().and_then(Object::doubled) {
-            return Err(format!("the argument {:?} is given twice", short(name)));
-        }
-        let read = entry.check(text, value).await?;
-        let raw = |text: &str| RawValue::from_string(text.trim().to_owned());
-        let checked = match read {
-            Some(read) => raw(&read).map(Checked::Reread),
-            None => raw(text).map(Checked::AsSent),
-        };
-        checked.map_err(|_| ARGUMENTS_ARE_NO_OBJECT.into())
+    /// What a call of this tool costs once its server has answered.
+    fn cost(&self, entry: &Entry) -> Option<f64> {
+        self.gateway.settings.call_cost(&entry.offer().name)
     }
 
-    /// The trace that the server's part of this call belongs to: below the call's own span where
-    /// somebody exports that.
-    fn trace(self) -> Option<TraceParent> {
-        let context = self.gateway.settings.tracing.context.as_ref();
-        let exported = context.and_then(|of| of(&tracing::Span::current()));
-        exported.or_else(|| self.caller.trace.as_ref().map(TraceParent::child))
+    /// Takes a call of the project's limits, just before it is made.
+    async fn slot(
+        self,
+        server: &Server,
+        entry: &Entry,
+        time: Duration,
+    ) -> Result<Option<Slot>, CallFault> {
+        let what = (server, &*entry.offer().tool);
+        let whose = (self.project, self.caller);
+        let taken = quotas::take(self.gateway, whose, what, time).await;
+        taken.map_err(|not_taken| match not_taken {
+            NotTaken::Reached(reached) => CallFault {
+                limit: Some(reached.note()),
+                ..CallFault::new("limit_exceeded", reached.to_string())
+            },
+            NotTaken::Unknown(error) => {
+                tracing::error!(%error, "the store of limits failed");
+                let text = "not run: the gateway cannot check the limits of this tool";
+                CallFault::new("registry", text)
+            }
+        })
     }
 
     /// The server's record as it is now: what was taken away since the request began is not
@@ -374,7 +486,9 @@ impl Batch<'_> {
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
         });
-        let policy = server.as_ref().and_then(|server| entry.policy_now(server));
+        let policy = server
+            .as_ref()
+            .and_then(|server| entry.policy_now(server, self.project.name()));
         // A caller may ask for more than the record does.
         let policy = policy.map(|now| match entry.policy {
             ToolPolicy::AskFirst => ToolPolicy::AskFirst,
@@ -393,10 +507,13 @@ impl Batch<'_> {
     }
 }
 
-impl CallFault {
-    fn new(kind: &'static str, text: impl Into<String>) -> Self {
-        let text = text.into();
-        Self { kind, text }
+impl CallReturn {
+    fn of_text(text: String) -> Self {
+        Self {
+            is_error: false,
+            text,
+            media: Vec::new(),
+        }
     }
 }
 
@@ -420,7 +537,11 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
         result_bytes: 0,
         truncated: false,
         is_cleaned: false,
+        is_denied: false,
+        is_search: owner.is_search(),
         is_beyond: false,
+        limit: None,
+        cost: None,
     }
 }
 
@@ -431,6 +552,7 @@ fn named(call: &ToolCall, owner: Owner<'_>) -> (Option<String>, String) {
             Some(entry.server.name.to_string()),
             entry.offer().tool.clone(),
         ),
+        Owner::Search(search) => (None, search.name().to_owned()),
         Owner::Caller | Owner::Unknown => {
             (None, short(call.function.as_deref().unwrap_or_default()))
         }

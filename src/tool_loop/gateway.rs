@@ -2,17 +2,26 @@
 
 use std::{sync::Arc, time::Duration};
 
+#[cfg(feature = "admin")]
+use http::HeaderMap;
+
 use super::{detached::Detached, failure::remembered::Remembered, running::Running};
+#[cfg(feature = "admin")]
+use crate::caller::CallerTokens;
 use crate::{
     caller::Caller,
     connect::Connections,
+    guard::Guards,
     held::Room,
     media_models::MediaModels,
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry},
+    registry::{
+        self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry, usage::UsageStore,
+    },
     settings::Settings,
+    trace_parent::TraceParent,
     within::within,
 };
 
@@ -30,10 +39,14 @@ pub(crate) struct Gateway {
     pub(crate) detached: Arc<Detached>,
     /// Where exchanges are kept for later requests; `None` if nowhere.
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
+    /// What is used of limits and budgets.
+    pub(crate) usage: Arc<dyn UsageStore>,
     /// Aliases of models, and default servers.
     pub(crate) models: Arc<dyn ModelRegistry>,
     /// Which models take images and recordings.
     pub(crate) media_models: Arc<dyn MediaModels>,
+    /// What sees calls before they run, and results before models do.
+    pub(crate) guards: Guards,
 }
 
 /// The servers that a request means, where the registry was asked before all else, and the time that
@@ -56,6 +69,24 @@ impl Gateway {
             )),
             project => Ok(project.clone().unwrap_or_default()),
         }
+    }
+
+    /// Takes the tokens of an operator who acts for `project` off these headers.
+    #[cfg(feature = "admin")]
+    pub(crate) fn tokens(&self, project: &Project, headers: &mut HeaderMap) -> CallerTokens {
+        let tokens = CallerTokens::take(headers).of_caller(project, None);
+        match &self.settings.subject_header {
+            Some(header) => tokens.with_subject_of(headers, header),
+            None => tokens,
+        }
+    }
+
+    /// The trace that a call of this caller belongs to: below the current span where somebody exports
+    /// that.
+    pub(crate) fn trace_of(&self, caller: &Caller) -> Option<TraceParent> {
+        let context = self.settings.tracing.context.as_ref();
+        let exported = context.and_then(|of| of(&tracing::Span::current()));
+        exported.or_else(|| caller.trace.as_ref().map(TraceParent::child))
     }
 
     /// The servers of these names that `project` may use.

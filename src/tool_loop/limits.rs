@@ -33,7 +33,7 @@ fn handed_back(owner: &Owner<'_>) -> Option<StoppedBy> {
     match owner {
         Owner::Caller => Some(StoppedBy::CallerTools),
         Owner::Ours(entry) if entry.policy == ToolPolicy::AskFirst => Some(StoppedBy::AskFirst),
-        Owner::Ours(_) | Owner::Unknown => None,
+        Owner::Ours(_) | Owner::Search(_) | Owner::Unknown => None,
     }
 }
 
@@ -75,6 +75,11 @@ impl Budget {
         let taken = wanted.min(self.calls);
         self.calls -= taken;
         taken
+    }
+
+    /// The calls that may still be run.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls
     }
 
     /// The time at which no further turn begins.

@@ -11,6 +11,8 @@
 //!                                          │      │                                 │
 //!                                          │    claim: whose calls are these?       │
 //!                                          │      │                                 │
+//!                                          │    cleared: arguments, guards          │
+//!                                          │      │                                 │
 //!                                          │    limits: may the loop go on?         │
 //!                          there is an     │      │  go on                          │
 //!                          answer already  │      ├──────────▶ rounds: execute ─────┘
@@ -37,9 +39,11 @@
 //! the model with their answers. Each step is a file or a folder. Steps do not import each other:
 //! this file and the parts of an [`Exchange`] connect them, over plain types that lie below them.
 
+mod arguments;
 mod call_result;
 mod choice;
 mod claim;
+mod clearance;
 mod conflicts;
 mod delivery;
 mod detached;
@@ -60,14 +64,17 @@ mod kept_turns;
 mod limits;
 mod media;
 mod options;
+mod quotas;
 mod receipt;
 mod record;
 mod repeat;
 mod resolve;
 mod resume;
 mod running;
+mod searching;
 #[cfg(feature = "admin")]
 mod single;
+mod spending;
 mod store;
 mod unfinished;
 mod upstream;
@@ -80,6 +87,7 @@ use std::{pin::pin, sync::Arc};
 use tracing::Instrument;
 
 use self::{
+    clearance::Clearance,
     delivery::{
         Delivery, Reading, Reply,
         caller_stream::CallerStream,
@@ -111,7 +119,7 @@ pub(crate) use self::{
 };
 #[cfg(feature = "admin")]
 pub(crate) use self::{
-    explain::{Explanation, explain},
+    explain::{Explanation, Unoffered, Unserved, Why, explain},
     single::{SingleCall, SingleResult, call as call_single},
 };
 use crate::{
@@ -389,10 +397,10 @@ impl Exchange {
         mut upstream: Upstream,
         delivery: &mut impl Delivery,
     ) -> Result<Reply, InnerError> {
-        if self.reads || self.keeper.has_kept() {
+        if self.reads || self.keeper.has_kept() || self.record.has_budget() {
             upstream.read_answers();
         }
-        if self.reads {
+        if self.may_omit() {
             let model = self.request.model.as_deref();
             let rejected = self.gateway.remembered.of(upstream.path(), model);
             if !rejected.is_empty() {
@@ -407,7 +415,9 @@ impl Exchange {
                 Err(stop) => return stop.result(),
             };
             let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
-            match self.stop(&owners).await {
+            let cleared = self.clear(&turn.calls, &owners);
+            let cleared = delivery.alive(cleared).await;
+            match self.stop(&owners, cleared).await {
                 Some(reason @ (StoppedBy::MaxRounds | StoppedBy::Deadline)) if self.answers => {
                     delivery.go_on().await;
                     self.tell(&turn, delivery);
@@ -427,13 +437,26 @@ impl Exchange {
         }
     }
 
-    /// The reason to stop at a turn whose calls have these owners. Where a caller with tools of its
-    /// own has no room for what would be executed, the turn goes back to it.
-    async fn stop(&mut self, owners: &[Owner<'_>]) -> Option<StoppedBy> {
-        if let Some(reason) = self.budget.stop(self.receipt.rounds(), owners) {
-            return Some(reason);
+    /// The reason to stop at a turn whose calls have these owners, and were cleared so. Where a caller
+    /// with tools of its own has no room for what would be executed, the turn goes back to it.
+    async fn stop(
+        &mut self,
+        owners: &[Owner<'_>],
+        cleared: Vec<Option<Clearance>>,
+    ) -> Option<StoppedBy> {
+        let asks = cleared.iter().flatten().any(|cleared| cleared.asks);
+        let reason = self.budget.stop(self.receipt.rounds(), owners);
+        let reason = reason.max(asks.then_some(StoppedBy::AskFirst));
+        if reason.is_some() {
+            return reason;
         }
-        let has_room = self.keeper.reserve(owners.len()).await;
-        (!has_room).then_some(StoppedBy::CallerTools)
+        // What a search has found may be lost: the model searches again.
+        let is_lasting = owners.iter().any(|owner| !owner.is_search());
+        let has_room = !is_lasting || self.keeper.reserve(owners.len()).await;
+        if !has_room {
+            return Some(StoppedBy::CallerTools);
+        }
+        self.cleared = cleared;
+        None
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Options {
     pub(crate) labels: Vec<(String, Vec<String>)>,
     /// A stream of the loop tells of tool calls while they run.
     pub(crate) events: bool,
+    /// The model searches for tools; `None` for the operator's choice.
+    pub(crate) tool_search: Option<bool>,
 }
 
 impl Options {
@@ -138,6 +140,36 @@ impl Options {
         self.auto_execute && (!request.stream || self.streams(request, settings))
     }
 
+    /// The members that the request lacks for its model to search among so many tools of servers, each
+    /// with its value.
+    pub(crate) fn lacks_for_search(
+        &self,
+        request: &ChatRequest,
+        added: usize,
+        settings: &Settings,
+    ) -> Vec<&'static str> {
+        let own = request.tools.len();
+        let searches = self
+            .tool_search
+            .unwrap_or_else(|| settings.searches(own, added));
+        let streaming = self.on_stream.unwrap_or(settings.streaming);
+        let rejects = settings.streaming == Streaming::Reject && self.way.is_none();
+        let on_stream = match rejects {
+            true => "stream: false",
+            false => "mcp.on_stream: \"execute\"",
+        };
+        let lacks = [
+            (!self.auto_execute, "mcp.auto_execute_tools: true"),
+            (
+                request.stream && (rejects || streaming != Streaming::Execute),
+                on_stream,
+            ),
+            (!searches, "mcp.tool_search: true"),
+        ];
+        let lacks = lacks.into_iter().filter(|(is_lacking, _)| *is_lacking);
+        lacks.map(|(_, member)| member).collect()
+    }
+
     /// The options of a request without the member: nothing is enabled.
     fn absent(settings: &Settings) -> Self {
         Self {
@@ -158,6 +190,7 @@ impl Options {
             rules: Vec::new(),
             labels: Vec::new(),
             events: false,
+            tool_search: None,
         }
     }
 
@@ -288,9 +321,10 @@ impl Options {
                 self.on_stream = Some(word(value, words)?);
             }
             "events" => self.events = boolean(value)?,
+            "tool_search" => self.tool_search = Some(boolean(value)?),
             _ => {
                 return Err(Fault::new(
-                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools, on_stream and events",
+                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools, on_stream, events and tool_search",
                 ));
             }
         }

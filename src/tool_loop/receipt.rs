@@ -10,14 +10,20 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
-use super::call_result::CallResult;
+use super::{call_result::CallResult, quotas::LimitNote};
 use crate::{catalog::Catalog, chat::Usage, kept::DoneSteps, settings::Settings, trace::StoppedBy};
+
+/// The turns of a request that search for tools and are no rounds: enough to search, to search again
+/// with other words, and to read what was found.
+const SEARCHES: u64 = 4;
 
 /// Rounds, calls and usage, counted as they happen.
 #[derive(Clone, Debug)]
 pub(crate) struct Receipt {
     wanted: bool,
     rounds: u64,
+    /// The turns that searched for tools and were no rounds.
+    searches: u64,
     max_tool_rounds: u64,
     calls: Vec<CallEntry>,
     /// Calls beyond those that turns may make; none of them ran.
@@ -115,6 +121,8 @@ struct Replay {
 #[derive(Serialize, Deserialize)]
 struct Figures<'a> {
     rounds: u64,
+    #[serde(default)]
+    searches: u64,
     calls: Cow<'a, [CallEntry]>,
     calls_omitted: usize,
     usage_by_round: Cow<'a, [Option<Map<String, Value>>]>,
@@ -133,6 +141,13 @@ struct CallEntry {
     truncated: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cleaned: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    denied: bool,
+    /// The limit that kept it from running, and when it may again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<LimitNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
 }
 
 #[allow(
@@ -158,6 +173,7 @@ impl Receipt {
         Self {
             wanted,
             rounds: 0,
+            searches: 0,
             max_tool_rounds,
             calls: Vec::new(),
             calls_omitted: 0,
@@ -199,6 +215,7 @@ impl Receipt {
     pub(crate) fn done(&self) -> Option<DoneSteps> {
         let figures = Figures {
             rounds: self.rounds,
+            searches: self.searches,
             calls: (&*self.calls).into(),
             calls_omitted: self.calls_omitted,
             usage_by_round: (&*self.usage_by_round).into(),
@@ -222,7 +239,7 @@ impl Receipt {
         let Ok(figures) = serde_json::from_str::<Figures<'_>>(done.figures.get()) else {
             return;
         };
-        self.rounds = figures.rounds;
+        (self.rounds, self.searches) = (figures.rounds, figures.searches);
         self.calls = figures.calls.into_owned();
         self.calls_omitted = figures.calls_omitted;
         self.earlier_turns = figures.usage_by_round.len();
@@ -250,14 +267,19 @@ impl Receipt {
         self.rounds
     }
 
-    /// Takes the usage of all turns of this request, which the receipt then has no more.
-    pub(crate) fn take_total(&mut self) -> Usage {
-        Usage::sum(
-            std::mem::take(&mut self.usage_by_round)
-                .into_iter()
-                .skip(self.earlier_turns)
-                .flatten(),
-        )
+    /// Returns `true` if the next batch counts as a round: any but one of the first that only search
+    /// for tools.
+    pub(crate) fn is_round(&self, is_search: bool) -> bool {
+        !is_search || self.searches >= SEARCHES
+    }
+
+    /// Takes the usage of all turns of this request, which the receipt then has no more, and whether the
+    /// cost of each is known.
+    pub(crate) fn take_total(&mut self) -> (Usage, bool) {
+        let turns = std::mem::take(&mut self.usage_by_round).into_iter();
+        let turns: Vec<_> = turns.skip(self.earlier_turns).collect();
+        let are_known = turns.iter().all(has_cost);
+        (Usage::sum(turns.into_iter().flatten()), are_known)
     }
 
     /// Counts a turn of the model.
@@ -278,15 +300,21 @@ impl Receipt {
         self.usage_by_round.push(usage);
     }
 
-    /// Counts a round. `message` is the assistant's, unless the caller has it already; `media` are the
-    /// messages that show what results have beside text.
+    /// Counts a batch: a round, or a search before one. `message` is the assistant's, unless the caller
+    /// has it already; `media` are the messages that show what results have beside text.
     pub(crate) fn add_round(
         &mut self,
         message: Option<&Bytes>,
         results: &[CallResult],
         media: &[Bytes],
     ) {
-        self.rounds += 1;
+        let is_round = self.is_round(results.iter().all(|result| result.is_search));
+        // A search stands with the round that it is made for.
+        let round = self.rounds + 1;
+        match is_round {
+            true => self.rounds = round,
+            false => self.searches += 1,
+        }
         self.messages.extend(message.cloned());
         for result in results {
             self.messages.push(result.message.clone());
@@ -295,7 +323,7 @@ impl Receipt {
                 continue;
             }
             self.calls.push(CallEntry {
-                round: self.rounds,
+                round,
                 id: result.id.clone(),
                 server: result.server.clone(),
                 tool: result.tool.clone(),
@@ -304,6 +332,9 @@ impl Receipt {
                 result_bytes: result.result_bytes,
                 truncated: result.truncated,
                 cleaned: result.is_cleaned,
+                denied: result.is_denied,
+                limit: result.limit.clone(),
+                cost: result.cost,
             });
         }
         self.messages.extend_from_slice(media);
@@ -334,7 +365,9 @@ impl Receipt {
     fn closed(&self, receipt: WrittenReceipt) -> Closing {
         Closing {
             usage: self.total(),
-            is_summed: self.usage_by_round.len() > 1 || self.priced,
+            is_summed: self.usage_by_round.len() > 1
+                || self.priced
+                || cost_of(&self.calls).is_some(),
             receipt,
             handed_back: None,
         }
@@ -386,11 +419,15 @@ impl Receipt {
     fn total(&self) -> Option<String> {
         let is_some = |usage: &&Map<String, Value>| !usage.is_empty();
         let mut turns = self.usage_by_round.iter().flatten().filter(is_some);
-        match (turns.next()?, turns.next()) {
-            (only, None) => serde_json::to_string(only).ok(),
-            (first, second) => {
+        match (turns.next()?, turns.next(), cost_of(&self.calls)) {
+            (only, None, None) => serde_json::to_string(only).ok(),
+            (first, second, tools) => {
                 let turns = [first].into_iter().chain(second).chain(turns);
-                Some(Usage::sum(turns.cloned()).to_json())
+                let mut sum = Usage::sum(turns.cloned());
+                if let Some(tools) = tools {
+                    sum.add_cost(tools, self.usage_by_round.iter().all(has_cost));
+                }
+                Some(sum.to_json())
             }
         }
     }
@@ -399,6 +436,18 @@ impl Receipt {
         let list = [&b"["[..], &self.messages.join(&b","[..]), b"]"].concat();
         RawValue::from_string(String::from_utf8(list).ok()?).ok()
     }
+}
+
+/// The cost of calls; `None` if none of them has a price.
+fn cost_of(calls: &[CallEntry]) -> Option<f64> {
+    let costs = calls.iter().filter_map(|call| call.cost);
+    costs.reduce(|sum, cost| sum + cost)
+}
+
+/// Returns `true` if the cost of a turn is known.
+fn has_cost(usage: &Option<Map<String, Value>>) -> bool {
+    let cost = usage.as_ref().and_then(|usage| usage.get("cost"));
+    cost.is_some_and(Value::is_number)
 }
 
 impl WrittenReceipt {

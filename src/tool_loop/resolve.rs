@@ -20,7 +20,7 @@ use crate::{
     offer::{Offered, Offers},
     project::Project,
     refusal::{Kind, Refusal},
-    registry::Server,
+    registry::{Auth, Server},
     within::within,
 };
 
@@ -49,7 +49,7 @@ pub(crate) async fn catalog(
     record: &Record,
 ) -> Result<Catalog, Refusal> {
     let active = active(gateway, whose, named, looked_up, Some(record)).await?;
-    selected(&active, rules, tools)
+    selected(&active, whose.0, rules, tools)
 }
 
 /// The tools of those of these servers that can be used, and of those tools that are still offered.
@@ -113,7 +113,7 @@ pub(crate) async fn active(
     let left = limits.resolve.saturating_sub(took);
     let ask = |server: Arc<Server>| async move {
         let started = Instant::now();
-        let offers = within(left, gateway.connections.offers(&server, tokens)).await;
+        let offers = within(left, gateway.connections.offers(&server, project, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
             Err(Inactive::unreachable(format!(
@@ -129,16 +129,20 @@ pub(crate) async fn active(
     let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
     for (wanted, (server, offers)) in named.iter().zip(join_all(asked).await) {
-        let offers =
-            offers.map_err(|inactive| unusable(&server, &inactive).at(wanted.param.clone()))?;
+        let refused = |inactive| {
+            let of = (&*server, project);
+            unusable(gateway, of, &inactive).at(wanted.param.clone())
+        };
+        let offers = offers.map_err(refused)?;
         active.push(offers);
     }
     Ok(active)
 }
 
-/// The tools of these servers that the request wants.
+/// The tools of these servers that the request of `project` wants.
 pub(crate) fn selected(
     active: &[Active],
+    project: &Project,
     rules: Rules<'_>,
     tools: Only<'_>,
 ) -> Result<Catalog, Refusal> {
@@ -146,7 +150,7 @@ pub(crate) fn selected(
     let mut offered: Vec<_> = offered.collect();
     for (places, rules) in rules {
         let of: Vec<&Active> = places.iter().map(|&place| &active[place]).collect();
-        check(rules, &of)?;
+        check(rules, &of, project)?;
         for &place in places {
             offered[place] = ruled(rules, &offered[place]);
         }
@@ -169,8 +173,8 @@ pub(crate) fn selected(
     })
 }
 
-/// Checks that the tools that `rules` name are there, at one of these servers.
-fn check(rules: &ToolRules, servers: &[&Active]) -> Result<(), Refusal> {
+/// Checks that the tools that `rules` name are there for `project`, at one of these servers.
+fn check(rules: &ToolRules, servers: &[&Active], project: &Project) -> Result<(), Refusal> {
     for (name, param) in rules.allowed_names() {
         let mut offers = servers.iter().flat_map(|(_, offered)| offered.entries());
         if !offers.any(|tool| is_name(name, tool.offer())) {
@@ -180,8 +184,15 @@ fn check(rules: &ToolRules, servers: &[&Active]) -> Result<(), Refusal> {
         }
     }
     for (name, param) in rules.approved_names() {
-        let mut offers = servers.iter().flat_map(|(offers, _)| &offers.tools);
-        if !offers.any(|offer| is_name(name, offer)) {
+        let is_there = |(offers, offered): &&Active| {
+            let server = offered.server();
+            let is_its = |tool: &str| {
+                server.tools.policy(tool).is_some() && server.grants.has(project.name(), tool)
+            };
+            let mut offers = offers.tools.iter();
+            offers.any(|offer| is_name(name, offer) && is_its(&offer.tool))
+        };
+        if !servers.iter().any(is_there) {
             let fault = format!("names {:?}, which is no tool of the server", short(name));
             return Err(Refusal::invalid_option(param, &fault));
         }
@@ -211,26 +222,60 @@ fn not_offered(name: &str, withheld: Option<&LeftOut>) -> String {
     }
 }
 
-fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
+fn unusable(
+    gateway: &Gateway,
+    (server, project): (&Server, &Project),
+    inactive: &Inactive,
+) -> Refusal {
     let name = &server.name;
     if *inactive == Inactive::TooManyCredentials {
-        let header = CallerTokens::header(name);
-        let message = format!(
-            "the server {name} is not asked: {inactive}; send the same token in the header {header} for the same person, and try again in a few seconds"
-        );
+        let next = match server.auth {
+            Auth::TokenPassthrough(_) => {
+                let header = CallerTokens::header(name);
+                format!("send the same token in the header {header} for the same person, and ")
+            }
+            _ => String::new(),
+        };
+        let message =
+            format!("the server {name} is not asked: {inactive}; {next}try again in a few seconds");
         return Refusal::new(Kind::TooManyCredentials, message);
     }
     if inactive.is_callers() {
-        let header = CallerTokens::header(name);
-        let message = format!(
-            "the server {name} cannot be used: {inactive}; send one for it in the header {header}"
-        );
+        let next = match server.auth {
+            Auth::TokenPassthrough(_) => {
+                let header = CallerTokens::header(name);
+                format!("send one for it in the header {header}")
+            }
+            _ => {
+                let which = match inactive {
+                    Inactive::TokenMissing => "the token",
+                    _ => "another token",
+                };
+                match &gateway.settings.subject_header {
+                    Some(header) => {
+                        format!("send {which} that says who your user is in the header {header}")
+                    }
+                    None => format!(
+                        "ask whoever runs this gateway how to send {which} that says who your user is"
+                    ),
+                }
+            }
+        };
+        let message = format!("the server {name} cannot be used: {inactive}; {next}");
         return Refusal::new(Kind::CredentialRequired, message);
     }
+    let grant = server.grants.of(project.name());
+    let is_part = grant.is_some_and(|grant| grant.tools().is_some());
     let next = match inactive {
         Inactive::Disabled => "its operator can enable it",
         Inactive::NeedsAuthorization => "its operator has to connect it, or to correct its secret",
         Inactive::CredentialInvalid => "its operator has to enter its secret anew",
+        Inactive::NoTools if is_part => {
+            let message = format!(
+                "the server {name} is inactive: it offers this project no tools; its operator can select or grant others"
+            );
+            return Refusal::new(Kind::ServerInactive, message);
+        }
         Inactive::NoTools => "its operator can select others",
         _ => "try again later, or tell its operator",
     };

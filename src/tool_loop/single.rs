@@ -37,7 +37,7 @@ pub(crate) struct SingleCall {
     pub(crate) tool: String,
     /// The text of a JSON object.
     pub(crate) arguments: String,
-    /// The definition that was seen, for a tool that asks first.
+    /// The definition that was seen, for a call that asks first: by its tool, or by a guard.
     pub(crate) fingerprint: Option<Fingerprint>,
 }
 
@@ -82,11 +82,17 @@ pub(crate) async fn call(
         param: "server".to_owned(),
     }];
     let active = resolve::active(gateway, whose, &wanted, None, Some(&record)).await;
-    let catalog = active.and_then(|active| resolve::selected(&active, &[], None));
+    let catalog = active.and_then(|active| resolve::selected(&active, &project, &[], None));
     let catalog = Arc::new(catalog.map_err(refused)?);
     record.offers(&catalog);
     let entry = offered(&catalog, &call).map_err(refused)?;
-    Ok(run(gateway, caller, (&project, entry), call.arguments, &record).await)
+    let called = (&project, entry);
+    // Whoever names the definition has read it.
+    let approval = match call.fingerprint {
+        Some(_) => Approval::Given,
+        None => Approval::NeedsFingerprint,
+    };
+    Ok(run(gateway, caller, called, (call.arguments, approval), &record).await)
 }
 
 /// The tool that is called, if it may be.
@@ -96,7 +102,10 @@ fn offered<'a>(catalog: &'a Catalog, call: &SingleCall) -> Result<&'a Entry, Ref
         let mut withheld = catalog.left_out();
         let reason = match withheld.find(|(_, tool)| tool.tool() == call.tool) {
             Some((_, withheld)) => format!("{}; accept it first", withheld.reason()),
-            None => "the server does not list it, or it is not selected".to_owned(),
+            None => {
+                "the server does not list it, it is not selected, or the project is not granted it"
+                    .to_owned()
+            }
         };
         let message = format!("{:?} is not offered: {reason}", short(&call.tool));
         return Err(Refusal::new(Kind::InvalidMcpOptions, message).at("tool"));
@@ -109,7 +118,7 @@ fn offered<'a>(catalog: &'a Catalog, call: &SingleCall) -> Result<&'a Entry, Ref
         )),
         (ToolPolicy::AskFirst, None) => Err(Refusal::invalid_option(
             "fingerprint",
-            "is required: this tool asks first, so its call names the definition that was read",
+            "is required: this tool asks first, so read its definition in GET .../servers/{name}/tools, and send the fingerprint that is there",
         )),
         _ => Ok(entry),
     }
@@ -119,13 +128,14 @@ async fn run(
     gateway: &Gateway,
     caller: &Caller,
     (project, entry): (&Project, &Entry),
-    arguments: String,
+    (arguments, approval): (String, Approval),
     record: &Record,
 ) -> SingleResult {
     let call = ToolCall {
         id: ID.to_owned(),
         function: Some(entry.offer().name.clone()),
         arguments: Arguments::Text(arguments),
+        through: None,
     };
     let limits = &gateway.settings.limits;
     let sessions = gateway.connections.exchange();
@@ -140,7 +150,9 @@ async fn run(
         ends: Instant::now() + limits.deadline,
         allowed: 1,
         parallel: false,
-        approval: Approval::Given,
+        approval,
+        is_searched: false,
+        cleared: &[],
         media: &media,
         hang_up: &hang_up,
         record,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::delivery::Shown;
 use crate::{
     catalog::Owner,
-    chat::{PartialMessage, ToolCall, Turn, tool_message},
+    chat::{PartialMessage, ToolCall, Turn, as_meant, tool_message},
     trace::StoppedBy,
 };
 
@@ -32,10 +32,13 @@ pub(crate) fn reduced(
 ) -> Option<Shown> {
     let is_own = |owner: &Owner<'_>| matches!(owner, Owner::Caller);
     let stays: Vec<bool> = owners.iter().map(is_own).collect();
-    let message = PartialMessage::of(turn.message.as_ref()?, &stays)?;
+    let message = as_meant(turn.message.as_ref()?, &turn.calls);
+    let message = PartialMessage::of(&message, &stays)?;
     owners.retain(is_own);
     let mut stays = stays.into_iter();
     turn.calls.retain(|_| stays.next().unwrap_or_default());
+    // As they stand in the message now.
+    turn.calls.iter_mut().for_each(|call| call.through = None);
     let note = message.is_empty.then(|| note(reason));
     let message = match note {
         Some(note) => message.saying(note),
@@ -48,6 +51,37 @@ pub(crate) fn reduced(
         finish_reason: match owners.is_empty() {
             true => r#""length""#,
             false => r#""tool_calls""#,
+        },
+    })
+}
+
+/// How the caller gets a turn that goes back to it, where the model searches for tools: with its calls as
+/// they are meant, and without those of tools that the caller does not know. `None` for one without either.
+pub(crate) fn without_searches(
+    turn: &Turn,
+    owners: &[Owner<'_>],
+    reason: StoppedBy,
+) -> Option<Shown> {
+    let is_search = |owner: &Owner<'_>| owner.is_search();
+    let is_meant = turn.calls.iter().any(|call| call.through.is_some());
+    if !is_meant && !owners.iter().any(is_search) {
+        return None;
+    }
+    let stays: Vec<bool> = owners.iter().map(|owner| !is_search(owner)).collect();
+    let message = as_meant(turn.message.as_ref()?, &turn.calls);
+    let message = PartialMessage::of(&message, &stays)?;
+    let note = message.is_empty.then(|| note(reason));
+    let message = match note {
+        Some(note) => message.saying(note),
+        None => message,
+    };
+    let is_whole = stays.contains(&true) && !turn.calls.iter().any(ToolCall::is_cut);
+    Some(Shown {
+        message: message.text,
+        note,
+        finish_reason: match is_whole {
+            true => r#""tool_calls""#,
+            false => r#""length""#,
         },
     })
 }

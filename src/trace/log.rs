@@ -153,6 +153,14 @@ impl TraceLog {
         })
     }
 
+    /// The steps that were built at once.
+    pub(super) fn built(&self) -> impl Iterator<Item = &Step> {
+        self.facts.iter().filter_map(|fact| match fact {
+            Fact::Built(step) => Some(&**step),
+            Fact::Turn(_) | Fact::Call(_) => None,
+        })
+    }
+
     /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let built = self.facts.iter().map(|fact| match fact {

@@ -2,9 +2,15 @@
 
 use std::time::Duration;
 
-use super::{exchange::Trace, log::Fact, outcome::CallOutcome, step::Step, steps::Steps};
+use super::{
+    exchange::Trace,
+    log::Fact,
+    outcome::{CallOutcome, GuardOutcome},
+    step::Step,
+    steps::Steps,
+};
 
-/// A turn or a tool call, as far as it is counted.
+/// A turn, a tool call or a guard, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Measure<'a> {
     #[cfg_attr(
@@ -16,16 +22,34 @@ pub(crate) enum Measure<'a> {
         /// The server; empty, like `tool`, for a tool that no server offers.
         server: &'a str,
         tool: &'a str,
+        /// The name as the model wrote it.
+        #[cfg_attr(
+            not(feature = "admin"),
+            allow(dead_code, reason = "searches are of interest to metrics alone")
+        )]
+        name: &'a str,
         outcome: CallOutcome,
         duration: Duration,
+    },
+    #[cfg_attr(
+        not(feature = "admin"),
+        allow(dead_code, reason = "guards are of interest to metrics alone")
+    )]
+    Guard {
+        guard: &'a str,
+        outcome: GuardOutcome,
     },
 }
 
 impl Trace {
-    /// Measures its turns and tool calls, in no order.
+    /// Measures its turns, tool calls and guards, in no order.
     pub(crate) fn measure<'a>(&'a self, count: impl FnMut(Measure<'a>)) {
         match &self.steps {
-            Steps::Log(log) => log.facts().filter_map(Measure::of_fact).for_each(count),
+            Steps::Log(log) => {
+                let facts = log.facts().filter_map(Measure::of_fact);
+                let built = log.built().filter_map(Measure::of);
+                facts.chain(built).for_each(count);
+            }
             Steps::Built(steps) => steps.iter().filter_map(Measure::of).for_each(count),
         }
     }
@@ -43,6 +67,7 @@ impl<'a> Measure<'a> {
                 Some(Self::Call {
                     server,
                     tool,
+                    name: call.name,
                     outcome: call.outcome,
                     duration: call.timing.duration,
                 })
@@ -60,8 +85,13 @@ impl<'a> Measure<'a> {
             Step::Call(call) => Some(Self::Call {
                 server: call.server.as_deref().unwrap_or_default(),
                 tool: call.tool.as_deref().unwrap_or_default(),
+                name: &call.name,
                 outcome: call.outcome,
                 duration: call.timing.duration,
+            }),
+            Step::Guard(step) => Some(Self::Guard {
+                guard: &step.guard,
+                outcome: step.outcome,
             }),
             _ => None,
         }

@@ -14,6 +14,7 @@
 //! | `chat {model}` | `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.response.model`, `gen_ai.response.finish_reasons`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`, `http.response.status_code`, `error.type`, `mcp_layer.turn` |
 //! | `execute_tool {server}__{tool}` | `gen_ai.operation.name`, `gen_ai.tool.name`, `gen_ai.tool.call.id`, `gen_ai.tool.call.arguments`, `gen_ai.tool.call.result`, `mcp.method.name`, `error.type`, `mcp_layer.server`, `mcp_layer.tool`, `mcp_layer.round`, `mcp_layer.outcome`, `mcp_layer.result_bytes`, `mcp_layer.truncated` |
 //! | `prompt` | `gen_ai.input.messages`, `mcp_layer.prompt_bytes`; only where an operator has it kept, and so `gen_ai.output.messages` of `chat` |
+//! | `guard {name}` | `gen_ai.tool.name`, `gen_ai.tool.call.id`, `mcp_layer.guard`, `mcp_layer.guard.stage`, `mcp_layer.guard.outcome`, `mcp_layer.guard.reason`, `error.type` where it failed; no `tracing` span, but a line of the log |
 //! | `list_tools {server}` | `mcp.method.name`, `mcp_layer.server`, `error.type`, `error.message`; only where it took time or failed |
 //! | `refuse` | `error.type`, which is the code that the caller got, `error.message`, `http.response.status_code`, `mcp_layer.param` |
 //!
@@ -44,19 +45,19 @@ pub(crate) use self::measure::Measure;
 pub use self::{
     exchange::Trace,
     id::{InvalidTraceId, TraceId},
-    outcome::{CallOutcome, Outcome, StoppedBy},
+    outcome::{CallOutcome, GuardOutcome, GuardStage, Outcome, StoppedBy},
     payload::Payloads,
     sink::TraceSink,
     spans::Span,
     step::{
-        CallStep, InstructionsStep, ListingStep, OmissionStep, PromptStep, RefusalStep, Step,
-        Timing, TurnStep,
+        CallStep, GuardStep, InstructionsStep, ListingStep, OmissionStep, PromptStep, RefusalStep,
+        Step, Timing, TurnStep,
     },
 };
 pub(crate) use self::{
     log::{CallFact, TraceLog, TurnFact},
     payload::Excerpt,
-    redact::redacted,
+    redact::{redacted, without_secrets},
     steps::Steps,
 };
 

@@ -81,6 +81,44 @@ words! {
     }
 }
 
+words! {
+    /// The moment at which a [guard](crate::guard) is asked.
+    GuardStage {
+        /// Before the tool runs.
+        Before = "before",
+        /// After it has run, before the model gets its result.
+        After = "after",
+    }
+}
+
+words! {
+    /// The outcome of a question to a [guard](crate::guard).
+    GuardOutcome {
+        /// It allowed the call or the result.
+        Allow = "allow",
+        /// It rewrote arguments or result.
+        Rewrite = "rewrite",
+        /// It asked for the caller's approval.
+        Ask = "ask",
+        /// It denied the call or the result.
+        Deny = "deny",
+        /// It rewrote the arguments to what the tool's schema does not allow: the call was denied.
+        Unfit = "unfit",
+        /// It failed, and its rule let the call or the result pass.
+        FailedOpen = "failed_open",
+        /// It failed, and its rule denied the call or the result.
+        FailedClosed = "failed_closed",
+    }
+}
+
+impl GuardOutcome {
+    /// Returns `true` if the guard did not do what a guard is for: it has failed, or its rewrite does
+    /// not fit.
+    pub fn is_failure(self) -> bool {
+        matches!(self, Self::Unfit | Self::FailedOpen | Self::FailedClosed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

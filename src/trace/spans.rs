@@ -10,8 +10,8 @@ use super::{
     millis,
     outcome::Outcome,
     step::{
-        CallStep, InstructionsStep, ListingStep, OmissionStep, PromptStep, RefusalStep, Step,
-        Timing, TurnStep,
+        CallStep, GuardStep, InstructionsStep, ListingStep, OmissionStep, PromptStep, RefusalStep,
+        Step, Timing, TurnStep,
     },
 };
 
@@ -20,8 +20,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Span {
-    /// The name: `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}`,
-    /// `instruct {server}`, `prompt` or `refuse`.
+    /// The name: `chat {model}`, `execute_tool {server}__{tool}`, `guard {name}`,
+    /// `list_tools {server}`, `instruct {server}`, `prompt` or `refuse`.
     pub name: String,
     /// The time from the beginning of the exchange; in JSON, milliseconds.
     #[serde(rename = "start_ms", with = "millis")]
@@ -51,6 +51,7 @@ impl Span {
             Step::Turn(turn) => Self::of_turn(turn, model),
             Step::Prompt(prompt) => Self::of_prompt(prompt),
             Step::Call(call) => Self::of_call(call),
+            Step::Guard(guard) => Self::of_guard(guard),
             Step::Listing(listing) => Self::of_listing(listing),
             Step::Instructions(given) => Self::of_instructions(given),
             Step::Omission(omission) => Self::of_omission(omission),
@@ -106,6 +107,20 @@ impl Span {
         span.set_some("error.type", call.error.as_deref());
         if call.payloads_dropped {
             span.set("mcp_layer.payloads_dropped", true);
+        }
+        span
+    }
+
+    fn of_guard(guard: &GuardStep) -> Self {
+        let mut span = Self::new(format!("guard {}", guard.guard), guard.timing);
+        span.set("gen_ai.tool.name", &*guard.tool);
+        span.set("gen_ai.tool.call.id", &*guard.call);
+        span.set("mcp_layer.guard", &*guard.guard);
+        span.set("mcp_layer.guard.stage", guard.stage.as_str());
+        span.set("mcp_layer.guard.outcome", guard.outcome.as_str());
+        span.set_some("mcp_layer.guard.reason", guard.reason.as_deref());
+        if guard.outcome.is_failure() {
+            span.set("error.type", "guard_failed");
         }
         span
     }

@@ -1,4 +1,4 @@
-//! The steps of an exchange: turns, tool calls, listings, omissions and refusals.
+//! The steps of an exchange: turns, tool calls, guards, listings, omissions and refusals.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     millis,
-    outcome::{CallOutcome, Outcome},
+    outcome::{CallOutcome, GuardOutcome, GuardStage, Outcome},
 };
 
 /// One step of an exchange.
@@ -23,6 +23,8 @@ pub enum Step {
     Prompt(PromptStep),
     /// A tool call that the model requested, whether or not it was executed here.
     Call(CallStep),
+    /// A guard that was asked about a call or its result.
+    Guard(GuardStep),
     /// A listing of a server's tools that took time or failed; one from the cache is no step.
     Listing(ListingStep),
     /// The instructions of a server that the model was given.
@@ -136,6 +138,28 @@ pub struct CallStep {
     pub payloads_dropped: bool,
 }
 
+/// A [guard](crate::guard) that was asked about a call or its result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct GuardStep {
+    /// The start and the duration.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The name of the guard's rule.
+    pub guard: String,
+    /// Whether it was asked before the call, or about its result.
+    pub stage: GuardStage,
+    /// The id that the model gave the call.
+    pub call: String,
+    /// The offered name of the tool.
+    pub tool: String,
+    /// What came of it.
+    pub outcome: GuardOutcome,
+    /// Its reason for denying, or why it failed, with probable secrets masked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
 /// A listing of a server's tools that took time or failed.
 ///
 /// The time is that of the request's wait for the list; several listings may overlap.
@@ -206,6 +230,7 @@ impl Step {
             Self::Turn(turn) => turn.timing,
             Self::Prompt(prompt) => prompt.timing,
             Self::Call(call) => call.timing,
+            Self::Guard(guard) => guard.timing,
             Self::Listing(listing) => listing.timing,
             Self::Instructions(instructions) => instructions.timing,
             Self::Omission(omission) => omission.timing,
@@ -220,7 +245,7 @@ impl Step {
             Self::Prompt(prompt) => prompt.text = None,
             Self::Call(call) => (call.arguments, call.result) = (None, None),
             Self::Instructions(given) => given.text = None,
-            Self::Listing(_) | Self::Omission(_) | Self::Refusal(_) => {}
+            Self::Guard(_) | Self::Listing(_) | Self::Omission(_) | Self::Refusal(_) => {}
         }
     }
 
@@ -233,6 +258,10 @@ impl Step {
             Self::Call(call) => {
                 let named = call.id.len() + call.name.len() + len(&call.server) + len(&call.tool);
                 named + len(&call.arguments) + len(&call.result)
+            }
+            Self::Guard(guard) => {
+                let named = guard.guard.len() + guard.call.len() + guard.tool.len();
+                named + len(&guard.reason)
             }
             Self::Listing(listing) => listing.server.len() + len(&listing.error),
             Self::Instructions(given) => given.server.len() + len(&given.text),
@@ -298,6 +327,29 @@ impl CallStep {
             result_bytes: None,
             truncated: false,
             payloads_dropped: false,
+        }
+    }
+}
+
+impl GuardStep {
+    /// Creates the step of a guard that was asked about the call `call` of the offered tool `tool`; set
+    /// `reason` where there is one.
+    pub fn new(
+        timing: Timing,
+        guard: impl Into<String>,
+        stage: GuardStage,
+        call: impl Into<String>,
+        tool: impl Into<String>,
+        outcome: GuardOutcome,
+    ) -> Self {
+        Self {
+            timing,
+            guard: guard.into(),
+            stage,
+            call: call.into(),
+            tool: tool.into(),
+            outcome,
+            reason: None,
         }
     }
 }

@@ -38,7 +38,7 @@ impl Trace {
                 add(&mut tools, tool);
                 add(&mut called, server);
             }
-            Measure::Turn { .. } => {}
+            Measure::Turn { .. } | Measure::Guard { .. } => {}
         });
         (self.tools, self.called, self.failed_calls) = (tools, called, failed);
         self.refusal = self.refused();

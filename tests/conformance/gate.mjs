@@ -13,12 +13,13 @@ const here = import.meta.dirname;
 const suite = path.join(parts, "node_modules/@modelcontextprotocol/conformance/dist/index.js");
 const results = path.join(parts, "results");
 
-// How the suite is told to run a revision: all of it, or one scenario of it.
+// How the suite is told to run a revision: all of it, or one scenario of it. Those of extensions belong to no
+// revision, so they are forced.
 const REVISIONS = {
-  "2026-07-28": { all: ["--requirements", "2026-07-28"], one: ["--spec-version", "2026-07-28"] },
+  "2026-07-28": { all: ["--requirements", "2026-07-28"], one: ["--spec-version", "2026-07-28", "--force"] },
   "2025-11-25": {
     all: ["--requirements", "2025-11-25", "--expected-failures", path.join(here, "baseline.yml")],
-    one: ["--spec-version", "2025-11-25"],
+    one: ["--spec-version", "2025-11-25", "--force"],
   },
   "2025-06-18": { all: ["--suite", "all", "--spec-version", "2025-06-18"], one: ["--spec-version", "2025-06-18"] },
   "2025-03-26": { all: ["--suite", "backcompat"], one: [] },

@@ -63,7 +63,6 @@ class Driver:
     """A program that takes tasks and gives results, a line of JSON each."""
 
     def __init__(self, name, command, env=None):
-        LOGS.mkdir(exist_ok=True)
         self.log = LOGS / f"driver-{name}.log"
         self._process = subprocess.Popen(
             list(map(str, command)),

@@ -26,7 +26,9 @@ EXAMPLES = Path(os.environ["INTEROP_EXAMPLES"])
 PROXY = EXAMPLES / "proxy"
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
-LOGS = PARTS / "logs"
+# A folder each, where several processes share the tests.
+LOGS = PARTS / "logs" / os.environ.get("PYTEST_XDIST_WORKER", "")
+LOGS.mkdir(parents=True, exist_ok=True)
 pytest_plugins = ["oauth_parts", "dashboard_parts", "agent_parts", "client_parts"]
 MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
@@ -35,7 +37,6 @@ class Part:
     """One running process; in a `with` it ends with the block."""
 
     def __init__(self, name, command, env=None):
-        LOGS.mkdir(exist_ok=True)
         self.name, self.log = name, LOGS / f"{name}.log"
         self._process = subprocess.Popen(
             list(map(str, command)),
@@ -111,7 +112,6 @@ class Proxy(Part):
     def __init__(self, name, config):
         self.port = free_port()
         file = LOGS / f"{name}.toml"
-        LOGS.mkdir(exist_ok=True)
         file.write_text(f'listen = "127.0.0.1:{self.port}"\n' + config)
         self.url = f"http://127.0.0.1:{self.port}/v1"
         super().__init__(name, [PROXY, "--config", file])

@@ -23,12 +23,20 @@ class Oidc(Part):
         self.issuer = f"http://{host}:{free_port()}{path}"
         # Where it lies, Node.js looks for the packages that it imports.
         script = MODULES.parent / "oidc.mjs"
-        for file in (script.name, "oidc_shapes.mjs"):
+        for file in (script.name, "oidc_machines.mjs", "oidc_shapes.mjs"):
             script.with_name(file).write_text((HERE / file).read_text())
         super().__init__(name, ["node", script, self.issuer, resource, TOKEN_SECONDS, *options])
 
     def ready(self):
         super().ready(lambda: send(f"{self.issuer}/control/log").status == 200)
+
+    def machines(self):
+        """The secret of the client `machine-secret`, and the key of `machine-key`."""
+        return send(f"{self.issuer}/control/machines").json()
+
+    def person(self, sub, aud="gateway"):
+        """A token that says who somebody is."""
+        return send(f"{self.issuer}/control/person?sub={sub}&aud={aud}").body.decode()
 
     def seen(self, route, **params):
         """What one of its endpoints got and answered, with these parameters."""

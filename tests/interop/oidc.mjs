@@ -6,11 +6,16 @@
 // that live for SECONDS. With `ask` it shows a page, and the person in front of it says yes or no. With the name of a
 // SHAPE it has the habits of a real provider: `oidc_shapes.mjs` has them.
 //
-// `GET /control/log`, which is for tests only, has what came to its endpoints, with parameters and tokens.
+// For machines there are two clients, one with a secret and one with a key, and the tokens of people are exchanged:
+// `oidc_machines.mjs` has both.
+//
+// For tests only: `GET /control/log` has what came to its endpoints, with parameters and tokens, `/control/machines`
+// the two clients, and `/control/person?sub=NAME&aud=NAME` a token that says who somebody is.
 
 import { generateKeyPairSync } from "node:crypto";
 import { createServer } from "node:http";
 import Provider, { errors } from "oidc-provider";
+import { Machines } from "./oidc_machines.mjs";
 import { OPENID, answered, shapes } from "./oidc_shapes.mjs";
 
 const [issuer, resource, seconds, ...options] = process.argv.slice(2);
@@ -19,20 +24,25 @@ const shape = shapes[options.find((option) => option in shapes) ?? "plain"];
 const path = new URL(issuer).pathname.replace(/\/$/, "");
 const offline = new Set();
 const scope = "tools";
-const key = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" });
+const keys = generateKeyPairSync("rsa", { modulusLength: 2048 });
+const key = keys.privateKey.export({ format: "jwk" });
+const machines = new Machines(issuer, keys);
+const resourceServer = { scope, audience: resource, accessTokenFormat: "jwt", jwt: { sign: { alg: "RS256" } } };
 
 const provider = new Provider(issuer, {
   jwks: { keys: [{ ...key, use: "sig", alg: "RS256" }] },
+  clients: machines.clients,
   cookies: { keys: ["for tests only"] },
   scopes: ["openid", "offline_access", scope],
   pkce: { required: () => true },
   rotateRefreshToken: true,
   // Also without `offline_access`: not every client knows that OpenID word.
   issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token") && (!shape.offline || offline.has(client.clientId)),
-  ttl: { AccessToken: Number(seconds), Grant: 3600, RefreshToken: 3600, Session: 3600, Interaction: 60 },
+  ttl: { AccessToken: Number(seconds), ClientCredentials: Number(seconds), Grant: 3600, RefreshToken: 3600, Session: 3600, Interaction: 60 },
   findAccount: (_, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
   interactions: { url: (_, { uid }) => `${path}/interaction/${uid}` },
   features: {
+    clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     registration: { enabled: true },
     revocation: { enabled: true, allowedPolicy: (_, client, token) => token.clientId === client.clientId },
@@ -42,17 +52,23 @@ const provider = new Provider(issuer, {
       useGrantedResource: () => shape.resource !== "wanted",
       getResourceServerInfo(_, indicator) {
         if (indicator !== resource) throw new errors.InvalidTarget(`not ${resource}`);
-        return { scope, audience: resource, accessTokenFormat: "jwt", jwt: { sign: { alg: "RS256" } } };
+        return resourceServer;
       },
     },
   },
 });
+
+machines.exchange(provider, resource, resourceServer);
 
 const log = [];
 
 provider.use(async (ctx, next) => {
   if (ctx.path === "/control/log") {
     ctx.body = log;
+  } else if (ctx.path === "/control/machines") {
+    ctx.body = machines.secrets;
+  } else if (ctx.path === "/control/person") {
+    ctx.body = machines.person(ctx.query);
   } else if (ctx.path === OPENID) {
     await next();
     ctx.body = shape.document(ctx.body);

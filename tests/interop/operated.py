@@ -14,7 +14,6 @@ class Operated(Part):
     def __init__(self, name, upstream_url, more="", public=None):
         self.port, self.admin_port = free_port(), free_port()
         self.public = public or f"http://127.0.0.1:{self.admin_port}"
-        LOGS.mkdir(exist_ok=True)
         file = LOGS / f"{name}.toml"
         file.write_text(
             f"""

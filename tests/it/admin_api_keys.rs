@@ -123,7 +123,7 @@ async fn a_key_is_shown_once_and_opens_until_it_is_revoked() {
     assert!(key.starts_with("mcpk_") && desk.opens(&key));
     let expected = json!({
         "id": id, "name": "ci", "project": "web", "source": "store",
-        "created_at": "2027-01-15T08:00:00.000Z", "expires_at": null, "last_used_at": null,
+        "created_at": "2027-01-15T08:00:00.000Z", "expires_at": null, "last_used_at": null, "limits": {},
     });
     let listed = desk.operator.ask("GET", KEYS, None).await;
     assert_eq!(listed.expect(200), json!({"api_keys": [expected]}));
@@ -171,8 +171,16 @@ async fn what_is_wrong_with_a_key_is_named() {
             Some("key"),
         ),
         (
-            json!({"name": "a", "project": "web", "limits": {}}),
-            Some("limits"),
+            json!({"name": "a", "project": "web", "limits": {"calls_per_day": 0}}),
+            Some("limits.calls_per_day"),
+        ),
+        (
+            json!({"name": "a", "project": "web", "limits": {"calls": 1}}),
+            Some("limits.calls"),
+        ),
+        (
+            json!({"name": "a", "project": "web", "limit": {}}),
+            Some("limit"),
         ),
         (
             json!({"name": "a", "project": "web", "expires_at": "tomorrow"}),
@@ -228,7 +236,7 @@ async fn a_key_of_a_file_is_shown_and_not_revoked() {
         *listed,
         json!({
             "id": id, "name": "FILE_KEY", "project": "filed", "source": "file",
-            "created_at": null, "expires_at": null, "last_used_at": null,
+            "created_at": null, "expires_at": null, "last_used_at": null, "limits": {},
         })
     );
     let refused = desk

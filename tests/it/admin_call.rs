@@ -3,7 +3,8 @@
 
 use mcp_layer::{
     McpLayer,
-    admin::Admin,
+    admin::{Admin, Metrics},
+    guard::{GuardRule, Guards},
     mcp::ServerLimits,
     registry::{
         AuditEntry, AuditFilter, AuditListing, AuditPage, AuditStore, BoxFuture, Error,
@@ -16,6 +17,7 @@ use serde_json::{Value, json};
 use super::support::{
     admin::{Answer, Operator},
     gateway::connections_builder,
+    guards::{Does, Sentry},
     mcp_server::{McpServer, Mode},
     pages::Pages,
 };
@@ -24,6 +26,7 @@ use super::support::{
 struct Bench {
     server: McpServer,
     operator: Operator,
+    guards: Guards,
 }
 
 impl Bench {
@@ -47,16 +50,24 @@ impl Bench {
             .observations(registry.clone())
             .build();
         let traces = MemoryTraces::default();
+        let (guards, metrics) = (Guards::default(), Metrics::default());
         let layer = McpLayer::new(registry.clone())
             .with_connections(connections.clone())
+            .with_guards(guards.clone())
             .with_trace_payloads(Payloads::Full)
+            .add_trace_sink(metrics.clone())
             .add_trace_sink(traces.clone());
         let operator = Operator::over(connections, registry, |admin| {
             let admin = admin.with_tool_caller(layer.tool_caller());
+            let admin = admin.with_metrics(metrics);
             set(admin.with_traces(traces))
         });
         operator.get("/api/v1/servers/s/tools").await;
-        Self { server, operator }
+        Self {
+            server,
+            operator,
+            guards,
+        }
     }
 
     async fn call(&self, tool: &str, body: &Value) -> Answer {
@@ -107,6 +118,57 @@ async fn a_call_has_the_result_and_is_a_trace() {
     assert_eq!(called["is_error"], true);
     let failed = bench.operator.get("/api/v1/traces?failed=tools").await;
     assert_eq!(failed["traces"][0]["id"], called["trace"]);
+}
+
+#[tokio::test]
+async fn a_call_is_guarded_and_names_the_definition_that_was_read_where_a_guard_asks() {
+    let bench = Bench::new().await;
+    let pages = Pages::signed_in(bench.operator.clone()).await;
+    let read = bench.fingerprint("echo").await;
+    let unread = "Error: not run: a guard wants this call approved; read the tool's definition in GET .../servers/{name}/tools, and send its fingerprint as \"fingerprint\" with the call";
+    for (does, fingerprint, expected, runs) in [
+        (Does::Ask, Some(&read), "hello", 1),
+        (Does::Ask, None, unread, 0),
+        (
+            Does::Deny("not by hand"),
+            Some(&read),
+            "Error: not run: not by hand",
+            0,
+        ),
+        (
+            Does::Fail,
+            None,
+            "Error: not run: it could not be checked",
+            0,
+        ),
+    ] {
+        let before = bench.server.calls();
+        let guard = Sentry::before(does);
+        bench.guards.replace([GuardRule::new("g", guard)]);
+        let mut body = json!({"arguments": {"text": "hello"}});
+        if let Some(read) = fingerprint {
+            body["fingerprint"] = read.as_str().into();
+        }
+        let called = bench.call("echo", &body).await.expect(200);
+        assert_eq!(called["result"], expected);
+        assert_eq!(bench.server.calls() - before, runs);
+        // What a guard decided is in the record, and on its page.
+        let path = format!("/traces/{}", called["trace"].as_str().unwrap());
+        let page = pages.get(&path).await.text;
+        for part in [
+            "<bdi>g · s__echo</bdi>",
+            "before",
+            "<span class=\"key guard\">",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+    }
+    let scraped = bench.operator.ask("GET", "/metrics", None).await.text;
+    for (outcome, count) in [("allow", 1), ("ask", 2), ("deny", 1), ("failed_closed", 1)] {
+        let line =
+            format!(r#"mcp_layer_guard_decisions_total{{guard="g",outcome="{outcome}"}} {count}"#);
+        assert!(scraped.lines().any(|l| l == line), "{line} in\n{scraped}");
+    }
 }
 
 #[tokio::test]

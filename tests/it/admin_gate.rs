@@ -11,6 +11,7 @@ fn all() -> Vec<(String, String)> {
     let mut all: Vec<_> = admin::routes()
         .filter(|(_, path)| path.starts_with("/api/") || *path == "/metrics")
         .map(|(method, path)| (method.to_string(), path.replace("{name}", "a")))
+        .map(|(method, path)| (method, path.replace("{project}", "web")))
         .collect();
     assert!(all.len() >= 10);
     for (method, path) in [

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use http::Request;
 use http::header::SET_COOKIE;
-use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry};
+use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry, Overlay};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -843,4 +843,246 @@ async fn a_slash_more_at_the_issuers_root_keeps_the_client_secret() {
     let mut browser = Browser::default();
     let query = stage.approved(&mut browser).await;
     assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
+}
+
+/// What an operator enters for a gateway that authorizes itself.
+fn machine(stage: &Stage) -> Value {
+    json!({"grant": "client_credentials", "client_id": "machine-0",
+        "client_secret": "s3cret/0-of-a-machine", "issuer": stage.provider.server.url})
+}
+
+#[tokio::test]
+async fn a_machine_is_connected_without_a_browser() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("tracker", machine(&stage), false).await;
+    let connected = stage.connects("tracker").await.expect(200);
+    assert_eq!(connected, json!({"authorization_url": null}));
+    let tracker = stage.ask("GET", TRACKER, None).await.expect(200);
+    assert_eq!(
+        (&tracker["status"], &tracker["tool_count"]),
+        (&json!("active"), &json!(3))
+    );
+    assert_eq!(stage.exchanges(), 1);
+
+    // On its page, too: it leads back to the page, or on to the tools of a draft.
+    let pages = Pages::signed_in(stage.operator.clone()).await;
+    let sent = pages.post("/servers/tracker/connect", &[]).await;
+    assert_eq!(sent.place(), "/servers/tracker?done=connected");
+    let page = pages.get("/servers/tracker?done=connected").await;
+    let html = page.html(200);
+    assert!(
+        html.contains(r#"value="client_credentials" checked"#),
+        "{html}"
+    );
+    assert!(html.contains("has a token for this server"), "{html}");
+    stage.create("draft", machine(&stage), true).await;
+    let fields = [
+        ("auth", "oauth2"),
+        ("grant", "client_credentials"),
+        ("client_id", "machine-0"),
+        ("issuer", &stage.provider.server.url),
+        ("go", "connect"),
+    ];
+    let sent = pages.post("/servers/draft/setup/auth", &fields).await;
+    assert_eq!(sent.place(), "/servers/draft/setup/tools");
+    stage.provider.fail(|| refusal(401, "invalid_client"));
+    let sent = pages.post("/servers/draft/setup/auth", &fields).await;
+    let html = sent.html(400);
+    assert!(
+        html.contains("invalid_client") && !html.contains("s3cret"),
+        "{html}"
+    );
+}
+
+#[tokio::test]
+async fn what_keeps_a_machine_from_a_token_is_said_with_the_member_to_mend() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("tracker", machine(&stage), false).await;
+    for (code, param) in [
+        ("invalid_client", Some("auth.client_secret")),
+        ("unauthorized_client", Some("auth.client_id")),
+        ("invalid_scope", Some("auth.scopes")),
+        ("invalid_target", Some("auth.resource")),
+    ] {
+        stage.provider.fail(move || refusal(400, code));
+        let answer = stage.connects("tracker").await;
+        let (kind, at) = answer.error(400);
+        assert_eq!((&*kind, at.as_deref()), ("authorization_failed", param));
+        assert!(
+            answer.text.contains(code) && !answer.text.contains("s3cret"),
+            "{}",
+            answer.text
+        );
+    }
+    stage.provider.fail(|| refusal(401, "invalid_client"));
+    stage.ask("POST", &format!("{TRACKER}/refresh"), None).await;
+    let (status, reason) = stage.status().await;
+    assert_eq!(
+        (status, reason),
+        (json!("inactive"), json!("credential_invalid"))
+    );
+    let tracker = stage.ask("GET", TRACKER, None).await.expect(200);
+    let told = tracker["last_failure"]["message"].as_str().unwrap();
+    assert!(told.contains("401"), "{told}");
+
+    // An MCP server that names somebody else has nothing sent anywhere.
+    stage.provider.recover();
+    let asked = stage.exchanges();
+    let resource = json!({"resource": stage.provider.server.mcp(),
+        "authorization_servers": ["https://login.evil.example"]});
+    stage
+        .provider
+        .server
+        .json(super::support::auth_server::RESOURCE, resource);
+    let (kind, at) = stage.connects("tracker").await.error(400);
+    assert_eq!(
+        (&*kind, at.as_deref()),
+        ("authorization_failed", Some("auth.issuer"))
+    );
+    assert_eq!(stage.exchanges(), asked);
+}
+
+#[tokio::test]
+async fn there_is_nothing_to_connect_where_each_caller_has_a_token() {
+    let stage = Stage::at(LOCAL).await;
+    let mut auth = machine(&stage);
+    auth["grant"] = "token_exchange".into();
+    auth["subject_audience"] = "gateway".into();
+    stage.create("tracker", auth, false).await;
+    let (kind, at) = stage.connects("tracker").await.error(400);
+    assert_eq!(
+        (&*kind, at.as_deref()),
+        ("invalid_server", Some("auth.grant"))
+    );
+    let (status, _) = stage.status().await;
+    assert_eq!(status, "active");
+    let pages = Pages::signed_in(stage.operator.clone()).await;
+    let page = pages.get("/servers/tracker").await;
+    assert!(page.html(200).contains(r#"value="token_exchange" checked"#));
+}
+
+#[tokio::test]
+async fn a_private_key_is_written_and_never_read() {
+    let stage = Stage::at(LOCAL).await;
+    let pem = crate::machine_keys::key();
+    let part = pem.lines().nth(1).unwrap();
+    let mut auth = machine(&stage);
+    auth.as_object_mut().unwrap().remove("client_secret");
+    auth["private_key"] = pem.clone().into();
+    stage.create("tracker", auth.clone(), false).await;
+    let answer = stage.ask("GET", TRACKER, None).await;
+    assert!(!answer.text.contains(part), "{}", answer.text);
+    let mut tracker = answer.expect(200);
+    assert_eq!(tracker["auth"]["private_key"]["set"], true);
+    assert!(tracker["auth"]["client_secret"].is_null());
+    stage.connects("tracker").await.expect(200);
+    assert!(stage.provider.asked()[0].contains_key("client_assertion"));
+
+    // Sent back it is kept, and for another issuer it has to be entered again.
+    let kept = stage
+        .ask("PUT", TRACKER, Some(&tracker.to_string()))
+        .await
+        .expect(200);
+    assert_eq!(kept["auth"]["private_key"]["set"], true);
+    tracker["version"] = kept["version"].clone();
+    tracker["auth"]["issuer"] = "https://login.evil.example".into();
+    let moved = stage.ask("PUT", TRACKER, Some(&tracker.to_string())).await;
+    let (kind, at) = moved.error(400);
+    assert_eq!(
+        (&*kind, at.as_deref()),
+        ("invalid_server", Some("auth.private_key"))
+    );
+
+    tracker["auth"]["issuer"] = auth["issuer"].clone();
+    tracker["auth"]["private_key"] = pem.replace("PRIVATE KEY", "SECRET KEY").into();
+    let broken = stage.ask("PUT", TRACKER, Some(&tracker.to_string())).await;
+    let (kind, at) = broken.error(400);
+    assert_eq!(
+        (&*kind, at.as_deref()),
+        ("invalid_server", Some("auth.private_key"))
+    );
+    assert!(!broken.text.contains(part), "{}", broken.text);
+}
+
+#[tokio::test]
+async fn the_page_of_a_machine_says_what_is_wrong_and_what_to_change() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("tracker", machine(&stage), false).await;
+    let pages = Pages::signed_in(stage.operator.clone()).await;
+    let page = pages.get("/servers/tracker").await;
+    let html = page.html(200);
+    let (before, advanced) = html.split_once("<summary>Advanced</summary>").unwrap();
+    assert!(before.contains("name=\"issuer\"") && !advanced.contains("name=\"issuer\""));
+    for label in ["Client ID", "Audience of callers"] {
+        let label = html.split(label).nth(1).unwrap();
+        let label = label.split("</label>").next().unwrap();
+        assert!(label.contains("needed when-alone"), "{label}");
+    }
+
+    stage.provider.fail(|| refusal(401, "invalid_client"));
+    stage.ask("POST", &format!("{TRACKER}/refresh"), None).await;
+    let page = pages.get("/servers/tracker").await;
+    for part in ["invalid_client", "enter the client secret"] {
+        assert!(page.html(200).contains(part), "{part}: {}", page.text);
+    }
+    stage.provider.recover();
+    let resource = json!({"resource": stage.provider.server.mcp(),
+        "authorization_servers": ["https://login.evil.example"]});
+    let place = super::support::auth_server::RESOURCE;
+    stage.provider.server.json(place, resource);
+    stage.create("wrong", machine(&stage), false).await;
+    let probed = stage
+        .ask("POST", "/api/v1/servers/wrong/refresh", None)
+        .await;
+    for part in [
+        "login.evil.example",
+        "check the server's URL and the issuer",
+    ] {
+        assert!(probed.text.contains(part), "{part}: {}", probed.text);
+        let page = pages.get("/servers/wrong").await;
+        let part = part.replace('\'', "&#39;");
+        assert!(page.html(200).contains(&part), "{part}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_of_a_file_says_that_it_has_a_token_and_an_exchange_has_sessions_of_users() {
+    let provider = Provider::start().await;
+    let entry = |name: &str, rest: &str| {
+        format!(
+            "[[servers]]\nname = \"{name}\"\nurl = \"{}\"\n[servers.auth]\ntype = \"oauth2\"\n\
+             client_id = \"machine-0\"\nclient_secret_env = \"SECRET\"\nissuer = \"{}\"\n{rest}\n",
+            provider.server.mcp(),
+            provider.server.url,
+        )
+    };
+    let text = entry("machine", "grant = \"client_credentials\"")
+        + &entry(
+            "users",
+            "grant = \"token_exchange\"\nsubject_audience = \"gateway\"",
+        );
+    let secret = |name: &str| (name == "SECRET").then(|| "s3cret/0-of-a-machine".into());
+    let overlay = Overlay::parse(&text, secret, MemoryRegistry::default());
+    let overlay = overlay.await.unwrap();
+    let authorizations = provider.authorizations(MemoryCredentialStore::default());
+    let connections = provider.connections(&authorizations).build();
+    let operator = Operator::over(connections, overlay, |admin| {
+        admin.with_authorizations(authorizations)
+    });
+    let pages = Pages::signed_in(operator).await;
+    let sent = pages.post("/servers/machine/connect", &[]).await;
+    let page = pages.get(sent.place()).await;
+    assert!(
+        page.html(200)
+            .contains("The gateway has a token for this server."),
+        "{}",
+        page.text
+    );
+    let page = pages.get("/servers/users").await;
+    assert!(
+        page.html(200)
+            .contains("<dt>Sessions</dt><dd>one for each user</dd>"),
+        "{}",
+        page.text
+    );
 }

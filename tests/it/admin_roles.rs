@@ -12,7 +12,10 @@ use super::support::operators::{EDITOR, ROLES, VIEWER, operators, with};
 use super::support::pages::Pages;
 
 /// What is for admins: whatever else changes something is for editors, and the rest for viewers.
-const ADMINS: [(&str, &str); 28] = [
+const ADMINS: [(&str, &str); 31] = [
+    ("PUT", "/api/v1/projects/{project}"),
+    ("DELETE", "/api/v1/projects/{project}"),
+    ("POST", "/projects/{project}"),
     ("PUT", "/api/v1/models"),
     ("GET", "/api/v1/keys"),
     ("GET", "/api/v1/api-keys"),
@@ -44,7 +47,8 @@ const ADMINS: [(&str, &str); 28] = [
 ];
 
 /// Pages that only lead to a change.
-const FORMS: [&str; 8] = [
+const FORMS: [&str; 9] = [
+    "/projects/{project}/servers/{name}",
     "/create",
     "/import",
     "/servers/{name}/setup/server",
@@ -68,6 +72,7 @@ fn least(method: &str, path: &str) -> Role {
 
 fn filled(path: &str) -> String {
     path.replace("{name}", "a")
+        .replace("{project}", "web")
         .replace("{kind}", "alias")
         .replace("{id}", &"0".repeat(32))
         .replace("{tool}", "echo")

@@ -422,6 +422,7 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
             continue;
         }
         let body = match (method.as_str(), path) {
+            ("PUT", "/api/v1/projects/{project}") => Some(r#"{"tokens_per_day": 1}"#),
             ("POST", SERVERS) | ("PUT" | "PATCH", _) => Some(&*server),
             ("POST", "/api/v1/servers/import") => Some(&*file),
             ("POST", "/api/v1/api-keys") => Some(r#"{"name": "ci", "project": "web"}"#),
@@ -430,6 +431,7 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
             _ => None,
         };
         let path = path.replace("{name}", "a").replace("{id}", &"0".repeat(32));
+        let path = path.replace("{project}", "web");
         let answer = operator.ask(method.as_str(), &path, body).await;
         assert_eq!(answer.error(500).0, "mcp_registry_error", "{method} {path}");
         assert!(!answer.text.contains("s3cret"), "{}", answer.text);

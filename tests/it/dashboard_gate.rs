@@ -17,6 +17,7 @@ fn all() -> Vec<(String, String)> {
     let all: Vec<_> = admin::routes()
         .map(|(method, path)| (method.to_string(), path.replace("{name}", "a")))
         .map(|(method, path)| (method, path.replace("{id}", &"0".repeat(32))))
+        .map(|(method, path)| (method, path.replace("{project}", "web")))
         .filter(|(_, path)| {
             let open = ["/api/", "/metrics", "/sign-in", "/assets/", "/oauth/"];
             !open.iter().any(|open| path.starts_with(open))
@@ -63,7 +64,7 @@ async fn no_page_is_shown_without_a_session() {
 async fn a_session_opens_no_rest() {
     let pages = Pages::signed_in(Operator::memory()).await;
     for (method, path) in admin::routes().filter(|(_, path)| path.starts_with("/api/")) {
-        let path = path.replace("{name}", "a");
+        let path = path.replace("{name}", "a").replace("{project}", "web");
         let answer = pages
             .operator
             .send(pages.request(method.as_str(), &path, None));

@@ -550,6 +550,11 @@ async fn select_all_and_clear_all_need_no_script() {
     ];
     let asks = pages.post(path, &fields).await;
     assert!(asks.html(400).contains("have to be selected"));
+    let fields = [("tools", "all"), ("more_tools", "later")];
+    let typed = pages.post(path, &fields).await;
+    assert!(typed.html(400).contains("have to be selected"));
+    assert!(typed.text.contains(">later</textarea>"), "{}", typed.text);
+    assert_eq!(read(&pages, "wiki").await["tools"], "all");
 }
 
 #[tokio::test]

@@ -2,12 +2,14 @@
 
 use std::time::SystemTime;
 
+use mcp_layer::guard::GuardRule;
 use mcp_layer::registry::MemoryTraces;
-use mcp_layer::trace::TraceId;
+use mcp_layer::trace::{GuardStage, TraceId};
 use serde_json::json;
 
 use super::support::admin::Operator;
 use super::support::gateway::{Gateway, auto, chat, with_mcp};
+use super::support::guards::{Does, Sentry};
 use super::support::model::{calls, says};
 use super::support::pages::Pages;
 
@@ -134,6 +136,42 @@ async fn a_call_that_was_not_run_here_is_marked() {
     let page = pages.get(&first(list.html(200))).await;
     let html = page.html(200);
     assert!(html.contains("not executed here") && html.contains("<rect class=\"unrun\""));
+}
+
+#[tokio::test]
+async fn a_guard_is_shown_with_the_tool_that_it_judged_and_what_it_decided() {
+    let traces = MemoryTraces::default();
+    for (does, badge) in [
+        (Does::Allow, None),
+        (
+            Does::Rewrite(json!({"text": "else"})),
+            Some("<span class=\"badge \">rewritten<"),
+        ),
+        (Does::Ask, Some("<span class=\"badge warn\">asks first<")),
+        (Does::Deny("no"), Some("<span class=\"badge bad\">denied<")),
+    ] {
+        let echo = calls(&[("s__echo", json!({"text": "hello"}))]);
+        let gateway = Gateway::new([echo, says("done")]).await.layered(|layer| {
+            let rule = GuardRule::new("g", Sentry::before(does));
+            let rule = rule.with_stages([GuardStage::Before]);
+            layer.with_guards([rule]).add_trace_sink(traces.clone())
+        });
+        gateway.send(&auto(json!({}))).await;
+        let operator = Operator::with(gateway.registry.clone(), |admin| {
+            admin.with_traces(traces.clone())
+        });
+        let pages = Pages::signed_in(operator).await;
+        let list = pages.get("/traces").await;
+        let page = pages.get(&first(list.html(200))).await;
+        let html = page.html(200);
+        let bar = html.split("<bdi>g · s__echo</bdi>").nth(1).unwrap();
+        let bar = bar.split("</summary>").next().unwrap();
+        assert!(bar.contains("<rect class=\"guard\""), "{bar}");
+        match badge {
+            Some(badge) => assert!(bar.contains(badge), "{badge}: {bar}"),
+            None => assert!(!bar.contains("badge"), "{bar}"),
+        }
+    }
 }
 
 #[tokio::test]

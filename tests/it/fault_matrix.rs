@@ -522,6 +522,16 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
             "a_choice_of_what_is_not_there_is_refused",
         ],
     ),
+    (
+        73,
+        "an authorization server that fails where the gateway asks it by itself, or for a caller",
+        &[
+            "an_outage_is_waited_for_longer_each_time",
+            "an_outage_takes_no_token_that_is_still_good",
+            "a_client_that_is_refused_and_an_outage_are_the_operators_affair",
+            "an_authorization_server_that_does_not_answer_is_waited_for_no_longer_than_a_while",
+        ],
+    ),
 ];
 
 /// Advisory, its kind, tests.
@@ -689,7 +699,7 @@ const ADVISORIES: &[(&str, &str, &[&str])] = &[
 fn every_fault_has_its_tests() {
     let tests = tests();
     let numbers: Vec<u8> = FAULTS.iter().map(|(number, ..)| *number).collect();
-    assert_eq!(numbers, (1..=72).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=73).collect::<Vec<_>>());
     let faults = FAULTS.iter().map(|(_, fault, named)| (*fault, *named));
     let advisories = ADVISORIES.iter().map(|(_, kind, named)| (*kind, *named));
     for (fault, named) in faults.chain(advisories) {

@@ -6,12 +6,14 @@ use mcp_layer::{
     CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, McpLayer, Monitor,
     mcp::ServerLimits,
     registry::{
-        Failure, MemoryRegistry, Observation, ObservationStore, Server, ServerStore, Stage,
+        Failure, MemoryRegistry, Observation, ObservationStore, ProjectGrant, Server, ServerStore,
+        Stage,
     },
 };
 use serde_json::{json, value::RawValue};
 use tokio::task::JoinHandle;
 
+use crate::budgets::Log;
 use crate::support::{
     gateway::{Gateway, auto, connections, connections_builder},
     mcp_server::{McpServer, Mode},
@@ -247,4 +249,33 @@ async fn of_several_monitors_one_probes() {
     // A claim lasts seven tenths of the interval, whoever has it.
     let most = began.elapsed().as_secs_f64() / 0.7 + 1.0;
     assert!(shelf.lists() as f64 <= most, "{} listings", shelf.lists());
+}
+
+#[tokio::test]
+async fn a_grant_in_vain_is_logged_once_and_again_when_it_changes() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_env_filter("mcp_layer=warn");
+    let subscriber = subscriber.with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    // With two subscribers nothing is decided for both by one of them.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
+
+    let shelf = Shelf::start(&[tool("a", "A")]).await;
+    let connections = connections(ServerLimits::default());
+    let server = Server::new("s", &shelf.url()).unwrap();
+    let granted = |tools: &[&str]| {
+        let web = ProjectGrant::new("web").with_tools(tools.iter().copied());
+        server.clone().with_grants([web.unwrap()]).unwrap()
+    };
+    let lines = || log.text().matches("a grant names a tool").count();
+    for (tools, logged) in [
+        (&["a", "aa"][..], 1),
+        (&["a", "aa"], 1),
+        (&["a", "ab"], 2),
+        (&["a"], 2),
+        (&["a", "ab"], 3),
+    ] {
+        connections.probe(&granted(tools)).await.unwrap();
+        assert_eq!(lines(), logged, "{}", log.text());
+    }
 }

@@ -117,7 +117,7 @@ async fn run(
         scopes: &Scopes::default(),
         resource: resource.as_deref(),
     };
-    let begun = oauth::begin(&request);
+    let begun = oauth::begin(&request).unwrap();
     let state = parameter(&begun.url, "state");
     let query = query.replace("{as}", &encoded(&server.url));
     let query = query.replace("{AS}", &encoded(&server.url.to_uppercase()));

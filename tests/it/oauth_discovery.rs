@@ -34,6 +34,7 @@ async fn a_server_is_found_by_its_metadata() {
     assert_eq!(
         found.server.token_auth_methods,
         [
+            TokenAuth::PrivateKeyJwt,
             TokenAuth::None,
             TokenAuth::ClientSecretPost,
             TokenAuth::ClientSecretBasic
@@ -132,7 +133,7 @@ async fn a_server_of_2025_03_26_is_its_own_authorization_server() {
     server.remove(METADATA);
     let found = discover(&server, "Bearer").await.unwrap().server;
     assert_eq!(found.issuer, None);
-    assert_eq!(found.authorization_endpoint, server.at("/authorize"));
+    assert_eq!(found.authorization_endpoint, Some(server.at("/authorize")));
     assert_eq!(found.token_endpoint, server.at("/token"));
     assert_eq!(found.registration_endpoint, Some(server.at("/register")));
 }

@@ -65,7 +65,7 @@ async fn a_server_is_authorized_from_its_url_to_fresh_tokens() {
         scopes: &scopes,
         resource: found.resource.as_deref(),
     };
-    let begun = oauth::begin(&request);
+    let begun = oauth::begin(&request).unwrap();
     let callback = Callback::parse(server.approve(&begun.url).query().unwrap()).unwrap();
     assert_eq!(callback.state.expose_secret(), begun.state.expose_secret());
     let code = callback.code(&found.server).unwrap();

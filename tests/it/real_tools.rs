@@ -39,7 +39,7 @@ struct Offered {
 }
 
 /// All tools by server, with descriptions as long as they were.
-fn listed() -> BTreeMap<String, Vec<Value>> {
+pub fn listed() -> BTreeMap<String, Vec<Value>> {
     let mut servers: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in include_str!("real_tools/tools.jsonl").lines() {
         let mut line: Value = serde_json::from_str(line).unwrap();

@@ -223,7 +223,7 @@ async fn debug_of_what_holds_a_secret_shows_none() {
         scopes: &mcp_layer::Scopes::default(),
         resource: None,
     };
-    let begun = oauth::begin(&request);
+    let begun = oauth::begin(&request).unwrap();
     let callback = oauth::Callback::parse(&format!(
         "code=canary-of-debug%2F19%2Ba%3D&state={}",
         parameter(&begun.url, "state")

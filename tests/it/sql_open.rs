@@ -196,7 +196,7 @@ async fn tables_of_a_newer_version_are_left_alone() {
     assert!(matches!(error.fault(), SqlFault::Newer { found: 99, .. }));
     let line = refused(&url, &ring).await;
     let expected =
-        "was changed by a newer version: its tables have version 99, and this program knows 6";
+        "was changed by a newer version: its tables have version 99, and this program knows 7";
     assert!(line.ends_with(expected), "{line}");
 }
 

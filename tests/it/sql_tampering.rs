@@ -148,6 +148,22 @@ async fn a_client_secret_is_for_one_authorization_server() {
     assert!(oauth.client_secret.is_none());
 }
 
+/// Who enters it is told now; what was entered before stays as it was.
+#[tokio::test]
+async fn a_stored_grant_with_a_tool_without_limits_still_reads() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("a.db");
+    let registry = open(&url, &ring).await;
+    registry.insert(server("a")).await.unwrap();
+    let grants = r#"[{"project": "web", "tool_limits": [{"tool": "a"}, {"tool": "b", "calls_per_day": 1}]}]"#;
+    let statement =
+        format!("UPDATE mcp_servers SET record = json_set(record, '$.grants', json('{grants}'))");
+    assert_eq!(run(&mut intruder(&url).await, &statement).await, 1);
+    let stored = registry.get("default", &name("a")).await.unwrap();
+    let grant = stored.grants.of("web").unwrap();
+    assert_eq!(grant.tool_limits().keys().collect::<Vec<_>>(), ["b"]);
+}
+
 #[tokio::test]
 async fn a_record_that_is_none_fails_its_own_server_only() {
     let records = [

@@ -21,7 +21,7 @@ use self::{
 };
 
 /// What must have been in use while the tests ran: a scan that looks for nothing finds nothing.
-const KINDS: [&str; 16] = [
+const KINDS: [&str; 19] = [
     "static header",
     "Basic password",
     "passthrough token",
@@ -32,6 +32,9 @@ const KINDS: [&str; 16] = [
     "refresh token",
     "authorization code",
     "PKCE verifier",
+    "private key",
+    "client assertion",
+    "subject token",
     "state",
     "browser secret",
     "session id",

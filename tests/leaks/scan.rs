@@ -31,15 +31,7 @@ const STEP: usize = SHORTEST - GRAM + 1;
 const DISTINCT: usize = 5;
 
 /// What keys of a service begin with: it is no secret.
-const PREFIXES: [&str; 7] = [
-    "sk-proj-",
-    "sk_live_",
-    "ghp_",
-    "github_pat_",
-    "xoxb-",
-    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
-    "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.",
-];
+const PREFIXES: [&str; 5] = ["sk-proj-", "sk_live_", "ghp_", "github_pat_", "xoxb-"];
 
 pub struct Secret {
     pub kind: String,
@@ -72,10 +64,9 @@ impl Scanner {
     pub fn new(secrets: &[Secret]) -> Self {
         let known = |secret: &Secret| {
             let value = secret.value.as_slice();
-            let prefix = PREFIXES
-                .iter()
-                .find(|prefix| value.starts_with(prefix.as_bytes()));
-            let own = &value[prefix.map_or(0, |prefix| prefix.len())..];
+            let mut prefixes = PREFIXES.iter().map(|prefix| prefix.as_bytes());
+            let own = prefixes.find_map(|prefix| value.strip_prefix(prefix));
+            let own = own.unwrap_or(value);
             (secret.kind.clone(), own.to_ascii_lowercase())
         };
         let mut scanner = Self {
@@ -178,13 +169,25 @@ pub fn read_secrets(folder: &Path) -> Vec<Secret> {
             let (kind, hex) = line.split_once('\t').unwrap();
             let byte = |at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
             let value: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
-            secrets.insert((value, kind.to_owned()));
+            secrets.insert((opens(&value).to_vec(), kind.to_owned()));
         }
     }
     let secrets = secrets.into_iter();
     secrets
         .map(|(value, kind)| Secret { kind, value })
         .collect()
+}
+
+/// The part of a credential that opens something: of a JWT its signature. Others have the same header and the
+/// same names of claims.
+fn opens(value: &[u8]) -> &[u8] {
+    let parts: Vec<_> = value.split(|byte| *byte == b'.').collect();
+    match parts[..] {
+        [header, _, signature] if header.starts_with(b"e") && signature.len() >= SHORTEST => {
+            signature
+        }
+        _ => value,
+    }
 }
 
 /// Pieces of a log, each with a secret of one kind planted in one form, and which those are.

@@ -4,16 +4,15 @@ The model is made to call a tool in its first turn (`tool_choice: "required"`), 
 can be asked for; the proxy makes `auto` of it afterwards, and the model says something. Sampling is greedy.
 """
 
-import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import tools
+from ports import free_port, post, ready
 
 SERVE = Path(__file__).with_name("serve.py")
 # How calls are written into the prompt and read from what the model says: the plain one, Hermes' and Qwen's, Mistral's.
@@ -32,32 +31,6 @@ REQUEST = {
     "parallel_tool_calls": False,
     "mcp": {"enabled": True, "servers": ["demo"], "auto_execute_tools": True, "tools": ["demo__word_count"]},
 }
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def post(port, body):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
-    return connection.getresponse()
-
-
-def ready(port, path, process):
-    for _ in range(600):
-        assert process.poll() is None, "it ended"
-        try:
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-            connection.request("GET", path)
-            if connection.getresponse().status == 200:
-                return
-        except OSError:
-            pass
-        time.sleep(0.1)
-    raise SystemExit(f"nothing answers on port {port}")
 
 
 def whole(port):

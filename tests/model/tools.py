@@ -47,6 +47,7 @@ class Double(BaseHTTPRequestHandler):
                 "protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "real", "version": "1"},
             },
             "tools/list": {"tools": self.lists[self.path.strip("/")]},
+            "tools/call": {"content": [{"type": "text", "text": "done"}]},
         }  # fmt: skip
         found = results.get(body["method"])
         said = {"result": found} if found else {"error": {"code": -32601, "message": "Method not found"}}
@@ -77,9 +78,9 @@ def double():
     return server.server_port
 
 
-def config(listen, port):
-    """A proxy before the double, with all lists."""
-    lines = [f'listen = "127.0.0.1:{listen}"', f'upstream = "http://127.0.0.1:{port}/v1"']
+def config(listen, port, upstream=None):
+    """A proxy before the double, or before another upstream, with all lists."""
+    lines = [f'listen = "127.0.0.1:{listen}"', f'upstream = "http://127.0.0.1:{upstream or port}/v1"']
     lines += ['admin_listen = "off"', 'allow_egress = ["127.0.0.0/8"]']
     for slug in Double.lists:
         lines += ["", "[[servers]]", f'name = "{slug}"', f'url = "http://127.0.0.1:{port}/{slug}"']

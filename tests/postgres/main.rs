@@ -126,6 +126,12 @@ async fn every_clause_of_a_store_of_figures_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_a_store_of_usage_holds() {
+    let databases = Databases::start();
+    conformance::usage::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_an_exchange_store_holds() {
     let databases = Databases::start();
     conformance::exchanges::all(async || databases.fresh().await).await;

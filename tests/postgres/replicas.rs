@@ -233,3 +233,11 @@ async fn figures_of_replicas_are_added_up_and_seen_within_two_seconds() {
         begun.elapsed()
     );
 }
+
+#[tokio::test]
+async fn of_ten_times_as_many_calls_exactly_those_run_that_may() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    assert_eq!(replicas::limited_calls(replicas).await, (1000, 9000));
+}

@@ -29,6 +29,7 @@ mod evil;
 #[path = "../../examples/proxy/forwarded.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod forwarded;
+mod guards;
 mod http2;
 mod images;
 #[path = "../it/support/mcp_server.rs"]
@@ -45,9 +46,11 @@ mod operators;
 #[path = "../../examples/proxy/plain.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod plain;
+mod projects;
 #[path = "../it/support/shelf.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;
+mod subjects;
 mod support;
 mod upkeep;
 mod upstream;
@@ -239,7 +242,15 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ("streaming = \"always\"", "return-tool-calls"),
         ("own_tools = \"mine\"", "split"),
         ("on_max_rounds = \"go on\"", "answer"),
+        ("tool_search = \"on\"", "\"off\", \"auto\", or a number"),
+        ("tool_search = -1", "\"off\", \"auto\", or a number"),
+        ("tool_search = true", "\"off\", \"auto\", or a number"),
+        ("native_tool_search = \"gemini\"", "openai"),
         ("header_opt_in = \"on\"", "boolean"),
+        (
+            "subject_token_header = \"authorization\"",
+            "subject_token_header must be the name of a header",
+        ),
         ("event_payloads = \"all\"", "expected a boolean"),
         ("schema_dialect = \"claude\"", "gemini"),
         ("description_limit = 10", "description_limit must be"),

@@ -173,6 +173,44 @@ async fn the_check_says_what_each_alias_and_default_would_get_or_why_not() {
     }
 }
 
+// As above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn the_check_says_when_models_search_and_what_aliases_get_then() {
+    let mcp = McpServer::start(Mode::Newest).await;
+    for (search, gets, told) in [
+        (
+            "",
+            "8 tools are too many, at most 4 fit",
+            "tool search: off, but for requests with mcp.tool_search",
+        ),
+        (
+            "tool_search = \"auto\"",
+            "m with 8 tools, found by search",
+            "tool search: for requests with more than 4 tools",
+        ),
+        (
+            "native_tool_search = \"anthropic\"",
+            "m with 8 tools, found by search",
+            "tool search: for requests with more than 4 tools; the upstream searches (anthropic)",
+        ),
+        (
+            "native_tool_search = \"openai\"\ntool_search = 8",
+            "8 tools are too many",
+            "tool search: for requests with more than 8 tools of servers, or 128 of any; the upstream searches (openai)",
+        ),
+    ] {
+        let config = format!(
+            "{search}\n{LOCAL}[limits]\ntools = 4\n{}{}",
+            entry("s", &mcp.url()),
+            alias("a-tools", "m", "\"s\""),
+        );
+        let (code, out, err) = Proxy::run(&config, &["--check"]);
+        assert_eq!(code == 0, gets.starts_with('m'), "{out}{err}");
+        assert!(out.contains(gets), "{gets}: {out}");
+        assert!(out.lines().any(|line| line == told), "{told}: {out}");
+    }
+}
+
 #[tokio::test]
 async fn an_alias_in_both_file_and_database_is_refused() {
     let mcp = McpServer::start(Mode::Newest).await;

@@ -31,10 +31,11 @@ const CHOICES: usize = 40;
 /// The most lines of a difference that are shown; REST has all of it.
 const LINES: usize = 400;
 /// Kinds of actions, by the beginning that their names have in common.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 9] = [
     ("server.", "Servers"),
     ("tools.", "Tools"),
     ("models.", "Models"),
+    ("budget.", "Budgets"),
     ("api_key.", "API keys"),
     ("oauth.", "Authorizations"),
     ("operator.", "Signing in and out"),

@@ -218,6 +218,12 @@ async fn check(store: &OrganizationStore, asked: &Asked) -> Result<(), Faults> {
         };
         let elsewhere = projects::unavailable(&server, &asked.project);
         faults.extend(elsewhere.map(|words| wrong("project", words)));
+        if server.auth.is_callers() {
+            let words = format!(
+                "{name} wants a token of each caller's own, which this page cannot send: ask as a caller does"
+            );
+            faults.push(wrong("servers", words));
+        }
     }
     Faults::unless(faults, ())
 }
@@ -430,7 +436,7 @@ impl Outcome {
             error: error.map(|text| Shown::short(&sentence(text), SHOWN)),
             calls: calls.collect(),
             took: span(took),
-            tokens: body["usage"]["total_tokens"].as_u64(),
+            tokens: crate::chat::tokens(&body["usage"]["total_tokens"]),
             trace,
         })
     }

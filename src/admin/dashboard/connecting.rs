@@ -22,6 +22,8 @@ pub(super) struct Connection {
     /// The redirect URI that has to be registered there.
     pub(super) callback: String,
     pub(super) is_connected: bool,
+    /// How callers send the tokens that are exchanged, if that is known.
+    pub(super) subjects: Option<String>,
 }
 
 impl Connection {
@@ -30,6 +32,7 @@ impl Connection {
         Self {
             callback: outside.callback(&server.id).to_string(),
             is_connected: is_oauth && pages.statuses.is_authorized(server).await,
+            subjects: pages.calling.how_subjects_come(),
         }
     }
 }
@@ -60,7 +63,13 @@ pub(super) async fn going(
     server: &Server,
     outside: &Outside,
 ) -> Result<axum::response::Response, Fault> {
-    let place = pages.flows.connect(server, outside).await?;
+    let Some(place) = pages.flows.connect(server, outside).await? else {
+        let place = match server.draft {
+            true => format!("/servers/{}/setup/tools", server.name),
+            false => format!("/servers/{}?done=connected", server.name),
+        };
+        return Ok(pages.to(&place));
+    };
     let whom = match &server.auth {
         Auth::OAuth2(oauth) => oauth.authorization_url.as_ref(),
         _ => None,

@@ -57,6 +57,11 @@ impl Control {
         ["name", "url", "model", "project"].contains(&&*self.param)
     }
 
+    /// Returns `true` for a field that is needed where no person authorizes the gateway.
+    pub(super) fn is_needed_alone(&self) -> bool {
+        ["auth.client_id", "auth.subject_audience"].contains(&&*self.param)
+    }
+
     pub(super) fn example(&self) -> &'static str {
         match &*self.param {
             "url" => "https://mcp.example.com/mcp",
@@ -76,4 +81,14 @@ impl Control {
 /// The texts of a list.
 pub(super) fn texts<'t>(list: &'t Tree<'_>) -> Vec<&'t str> {
     list.items().iter().filter_map(Tree::as_text).collect()
+}
+
+/// A number that was typed. What is none stays a text, for whoever reads it to refuse; nothing is
+/// nothing.
+pub(super) fn number(typed: &str) -> Tree<'_> {
+    let fraction = || typed.parse().map_or_else(|_| typed.into(), Tree::Fraction);
+    match typed {
+        "" => Tree::Null,
+        typed => typed.parse().map_or_else(|_| fraction(), Tree::Count),
+    }
 }

@@ -21,6 +21,7 @@ use super::{
     fields::{Fields, read_auth, read_scope, read_switches},
     form::Form,
     page::{Frame, page},
+    projects::encoded,
     server_pages::ServerPages,
     status::StatusView,
     text::{Shown, words},
@@ -30,7 +31,7 @@ use super::{
 use crate::{
     name::ServerName,
     registry::{
-        Projects, Server, Source, ToolState,
+        ProjectGrant, Projects, Server, Source, ToolState,
         members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, method},
     },
 };
@@ -63,6 +64,7 @@ struct Edit {
     errors: Errors,
     fields: Fields,
     connection: Connection,
+    grants: Vec<(String, Shown)>,
     done: Option<&'static str>,
     conflict: Option<Vec<Difference>>,
     saved: Option<When>,
@@ -80,7 +82,16 @@ struct DeclaredPage {
     fields: Fields,
     about: Option<Shown>,
     projects: Vec<Shown>,
+    grants: Vec<(String, Shown)>,
     connection: Connection,
+    done: Option<&'static str>,
+}
+
+/// The projects that are granted something of a server, each with its path.
+fn grants(server: &Server) -> Vec<(String, Shown)> {
+    let grants = server.grants.iter().map(ProjectGrant::project);
+    let grants = grants.map(|project| (encoded(project), Shown::short(project, 40)));
+    grants.collect()
 }
 
 /// `GET /servers/{name}`
@@ -91,24 +102,30 @@ pub(super) async fn edit(
     RawQuery(query): RawQuery,
 ) -> Answer {
     let server = pages.store.get(&name).await?;
+    let query = query.unwrap_or_default();
+    let query = Form::parse(query.as_bytes())?;
     if server.draft {
         return Ok(pages.to(&format!("/servers/{name}/setup/server")));
     }
     if server.source == Source::File {
-        return declared(&pages, &server, &outside).await;
+        return declared(&pages, &server, &outside, done(&query)).await;
     }
     let entered = entered(&server);
-    let query = query.unwrap_or_default();
-    let query = Form::parse(query.as_bytes())?;
     let mut content = content(&pages, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
     content.is_new = query.text("done") == "created";
-    content.done = match query.text("done") {
+    content.done = done(&query);
+    page(StatusCode::OK, &content)
+}
+
+/// What was done a moment ago.
+fn done(query: &Form) -> Option<&'static str> {
+    match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
+        "connected" => Some("The gateway has a token for this server."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
         _ => None,
-    };
-    page(StatusCode::OK, &content)
+    }
 }
 
 /// `POST /servers/{name}`
@@ -183,6 +200,7 @@ async fn content(
         name: server.name.to_string(),
         fields: Fields::of(given, &*pages.choices().await?),
         connection: Connection::of(pages, server, outside).await,
+        grants: grants(server),
         done: None,
         conflict: None,
         saved: server
@@ -195,7 +213,12 @@ async fn content(
     })
 }
 
-async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> Answer {
+async fn declared(
+    pages: &ServerPages,
+    server: &Server,
+    outside: &Outside,
+    done: Option<&'static str>,
+) -> Answer {
     let content = DeclaredPage {
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
@@ -203,6 +226,8 @@ async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> An
         about: server.description.as_deref().map(Shown::of),
         projects: named(&server.projects).unwrap_or_default(),
         connection: Connection::of(pages, server, outside).await,
+        grants: grants(server),
+        done,
     };
     page(StatusCode::OK, &content)
 }

@@ -12,10 +12,13 @@ use super::{
     super::fault::{Code, Fault},
     control::{Control, texts},
     form::Form,
-    selection::selected,
+    selection::{Chosen, selected},
     text::Shown,
 };
-use crate::registry::members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree};
+use crate::registry::{
+    OAuthGrant,
+    members::{ClientProof, Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, Word},
+};
 
 /// The most projects with a box of their own, besides the chosen ones; others are typed.
 const PROJECTS: usize = 200;
@@ -35,8 +38,13 @@ pub(super) struct Fields {
     /// `none`, `static_headers`, `oauth2` or `token_passthrough`.
     pub(super) auth: String,
     pub(super) headers: Vec<HeaderRow>,
+    /// `authorization_code`, `client_credentials` or `token_exchange`.
+    pub(super) grant: String,
     pub(super) client_secret: Secret,
+    pub(super) private_key: Secret,
+    pub(super) signing_algorithm: String,
     pub(super) token_auth: String,
+    pub(super) subject_token_type: String,
     pub(super) is_enabled: bool,
     pub(super) on_change: String,
     pub(super) new_tools: String,
@@ -88,8 +96,12 @@ impl Fields {
             is_instructing: flag(entered.get("instructions")).unwrap_or_default(),
             auth: or(auth.get("type"), "none"),
             headers: headers.collect(),
+            grant: or(auth.get("grant"), OAuthGrant::default().word()),
             client_secret: Secret::of(auth.get("client_secret")),
+            private_key: Secret::of(auth.get("private_key")),
+            signing_algorithm: text(auth.get("signing_algorithm")),
             token_auth: text(auth.get("token_auth")),
+            subject_token_type: text(auth.get("subject_token_type")),
             is_enabled: flag(entered.get("enabled")).unwrap_or(true),
             on_change: text(entered.get("on_change")),
             new_tools: text(entered.get("new_tools")),
@@ -119,6 +131,9 @@ impl Fields {
     pub(super) fn sharing(&self) -> &'static str {
         match &*self.share_session {
             "exchange" => "one for each request",
+            // Never shared by two, whatever is chosen.
+            _ if self.auth == "token_passthrough" => "one for each token of callers",
+            _ if self.auth == "oauth2" && self.grant == "token_exchange" => "one for each user",
             "caller" => "one for each caller",
             "all" => "one for everybody",
             _ => "one for each project",
@@ -145,11 +160,21 @@ impl Fields {
             || times.iter().any(|time| !time.is_empty())
     }
 
+    /// Who authorizes the gateway, in words for a list of facts.
+    pub(super) fn authorized_by(&self) -> &'static str {
+        match &*self.grant {
+            "client_credentials" => "the gateway itself",
+            "token_exchange" => "each caller",
+            _ => "a person",
+        }
+    }
+
     /// Returns `true` if any of the less common OAuth fields is filled in.
     pub(super) fn has_advanced(&self) -> bool {
         let advanced = [
-            self.value("auth.issuer"),
             self.value("auth.resource"),
+            self.value("auth.key_id"),
+            &*self.signing_algorithm,
             &*self.token_auth,
         ];
         advanced.iter().any(|field| !field.is_empty())
@@ -257,9 +282,10 @@ pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     match kind {
         "static_headers" => auth.set("headers", headers(form, entered.get("auth"))),
         "oauth2" => {
-            for member in OAUTH2 {
+            let grant = form.trimmed("grant");
+            for member in OAUTH2.iter().filter(|member| is_shown(member.name, grant)) {
                 let value = match (member.kind, form.trimmed(member.name)) {
-                    (Kind::Secret, "") if !form.has("no_client_secret") => {
+                    (Kind::Secret, "") if is_kept(form, member.name) => {
                         entered.get("auth").get(member.name).clone()
                     }
                     (_, "") => continue,
@@ -275,6 +301,26 @@ pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
         _ => {}
     }
     entered.set("auth", auth);
+}
+
+/// Returns `true` if the form shows the field of a member for this grant; what is in a field that nobody sees
+/// is not meant.
+fn is_shown(member: &str, grant: &str) -> bool {
+    match member {
+        "authorization_url" => !matches!(grant, "client_credentials" | "token_exchange"),
+        "audience" | "subject_audience" | "subject_issuer" | "subject_token_type" => {
+            grant == "token_exchange"
+        }
+        _ => true,
+    }
+}
+
+/// Returns `true` if the secret of this name stays: its removal is not ticked, and no other one is entered in
+/// its place.
+fn is_kept(form: &Form, name: &str) -> bool {
+    let is_replaced =
+        |other: &ClientProof| other.member() != name && !form.trimmed(other.member()).is_empty();
+    !form.has(&format!("no_{name}")) && !ClientProof::ALL.iter().any(is_replaced)
 }
 
 /// The rows of headers, except those that are empty or marked for removal.
@@ -311,19 +357,38 @@ pub(super) fn read_switches<'a>(form: &'a Form, entered: &mut Tree<'a>) {
 /// Reads the offered tools into `entered`.
 ///
 /// # Errors
-/// All tools are to be offered, and some need approval: that requires a selection.
+/// All tools are to be offered, and some are to be asked for first, always offered, or typed: that
+/// requires a selection, which is then what is entered.
 pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(), Fault> {
     let is_all = form.text("tools") == "all";
-    if is_all && form.all("policy").any(|policy| policy == "ask_first") {
-        let reason = "that are asked for first have to be selected: choose Selected tools, \
-                      or auto for each of them";
-        return Err(Fault::of(Code::InvalidServer, "tools", reason));
-    }
-    let tools = match is_all {
+    let chosen = selection(form, form.all("tool"), entered.get("tools"));
+    let stored: BTreeSet<&str> = {
+        let stored = entered.get("tools").items().iter().filter_map(selected);
+        stored.map(|(tool, _)| tool).collect()
+    };
+    let reason = match is_all {
+        true if form.all("policy").any(|policy| policy == "ask_first") => Some(
+            "that are asked for first have to be selected: choose Selected tools, or auto for each \
+             of them",
+        ),
+        true if form.has("always") => Some(
+            "that are always offered have to be selected: choose Selected tools, or clear Always \
+             offered of each of them",
+        ),
+        true if typed(form).any(|tool| !stored.contains(tool)) => Some(
+            "that are named have to be selected: choose Selected tools, or take their names out",
+        ),
+        _ => None,
+    };
+    let tools = match is_all && reason.is_none() {
         true => "all".into(),
-        false => selection(form, form.all("tool"), entered.get("tools")),
+        // What was refused is shown as it was chosen.
+        false => chosen,
     };
     entered.set("tools", tools);
+    if let Some(reason) = reason {
+        return Err(Fault::of(Code::InvalidServer, "tools", reason));
+    }
     // A form without a box for them, since the server has none, says nothing of them.
     if form.has("has_instructions") {
         entered.set("instructions", form.has("instructions"));
@@ -336,22 +401,43 @@ pub(super) fn every_tool<'a>(form: &'a Form, stored: &Tree<'_>) -> Tree<'a> {
     selection(form, form.all("tool_name"), stored)
 }
 
-/// These tools and the typed ones, with their policies. A tool that is not listed at the moment has
-/// no row in the form, and keeps its stored policy.
+/// The tools that are typed.
+fn typed(form: &Form) -> impl Iterator<Item = &str> {
+    let typed = form.text("more_tools").lines().map(str::trim);
+    typed.filter(|tool| !tool.is_empty())
+}
+
+/// These tools and the typed ones, each as it is selected. A tool that is not listed at the moment has
+/// no row in the form, and stays as it is stored.
 fn selection<'a>(
     form: &'a Form,
     tools: impl Iterator<Item = &'a str>,
     stored: &Tree<'_>,
 ) -> Tree<'a> {
     let kept = stored.items().iter().filter_map(selected);
+    let always: BTreeSet<&str> = form.all("always").collect();
     let given = form.all("tool_name").zip(form.all("policy"));
-    let policies: BTreeMap<&str, &str> = kept.chain(given).collect();
-    let typed = form.text("more_tools").lines().map(str::trim);
-    let typed = typed.filter(|tool| !tool.is_empty());
-    let tools: BTreeSet<&str> = tools.chain(typed).collect();
-    let tools = tools.into_iter().map(|tool| match policies.get(tool) {
-        Some(&"ask_first") => Tree::new().with("name", tool).with("policy", "ask_first"),
-        _ => tool.into(),
+    let given = given.map(|(tool, policy)| {
+        let is_always = always.contains(tool);
+        (tool, Chosen { policy, is_always })
+    });
+    let chosen: BTreeMap<&str, Chosen<'_>> = kept.chain(given).collect();
+    let tools: BTreeSet<&str> = tools.chain(typed(form)).collect();
+    let tools = tools.into_iter().map(|tool| {
+        let chosen = chosen.get(tool);
+        let asks = chosen.is_some_and(|chosen| chosen.policy == "ask_first");
+        let is_always = chosen.is_some_and(|chosen| chosen.is_always);
+        if !asks && !is_always {
+            return tool.into();
+        }
+        let mut entered = Tree::new().with("name", tool);
+        if asks {
+            entered.set("policy", "ask_first");
+        }
+        if is_always {
+            entered.set("always", true);
+        }
+        entered
     });
     tools.collect()
 }
@@ -369,8 +455,15 @@ pub(super) fn drop_moved_secrets(entered: &mut Tree<'_>, before: &Url) -> bool {
     let auth = entered.get("auth");
     let left = match auth.get("type").as_text() {
         Some("static_headers") => Tree::new().with("type", "none"),
-        Some("oauth2") if !auth.get("client_secret").is_null() => {
-            auth.clone().with("client_secret", Tree::Null)
+        Some("oauth2") => {
+            let proofs = ClientProof::ALL.map(ClientProof::member);
+            if proofs.iter().all(|proof| auth.get(proof).is_null()) {
+                return false;
+            }
+            let left = auth.clone();
+            proofs
+                .into_iter()
+                .fold(left, |left, proof| left.with(proof, Tree::Null))
         }
         _ => return false,
     };
@@ -416,6 +509,36 @@ mod tests {
             Some("2026-11-28")
         );
         assert!(!fields.headers[1].value.is_set && fields.headers[1].value.was_typed);
+    }
+
+    #[test]
+    fn a_secret_gives_way_to_a_key_and_fields_of_another_grant_are_not_meant() {
+        let set = json!({"set": true, "updated_at": "2026-11-28T03:00:00.000Z"});
+        let stored = json!({"auth": {"type": "oauth2", "client_secret": set, "private_key": null}});
+        let stored = stored.to_string();
+        let read = |fields: &str| {
+            let form = form(fields);
+            let mut entered = Tree::json(stored.as_bytes()).unwrap();
+            read_auth(&form, &mut entered);
+            shown(entered.get("auth"))
+        };
+        let kept = read("auth=oauth2&grant=client_credentials&client_id=c&authorization_url=x");
+        assert_eq!(
+            kept,
+            json!({"type": "oauth2", "grant": "client_credentials", "client_id": "c",
+                "client_secret": set, "private_key": null})
+        );
+        let replaced = read("auth=oauth2&private_key=-----BEGIN&subject_audience=a");
+        assert_eq!(
+            replaced,
+            json!({"type": "oauth2", "private_key": "-----BEGIN"})
+        );
+        assert_eq!(
+            read("auth=oauth2&no_client_secret=1"),
+            json!({"type": "oauth2", "private_key": null})
+        );
+        let exchange = read("auth=oauth2&grant=token_exchange&subject_audience=a");
+        assert_eq!(exchange["subject_audience"], "a");
     }
 
     #[test]
@@ -501,6 +624,24 @@ mod tests {
         assert_eq!(read(fields, &stored).unwrap(), json!(["a", asked("c")]));
         let asks = "tools=all&tool_name=a&policy=ask_first&tool=a";
         assert!(read(asks, &stored).is_err());
+        // Names that are typed are meant; those that are there already are given up.
+        assert!(read("tools=all&more_tools=e", &stored).is_err());
+        assert_eq!(read("tools=all&more_tools=c", &stored).unwrap(), "all");
+
+        let always = "tools=only&tool_name=a&policy=auto&tool=a&always=a&tool_name=b\
+                      &policy=ask_first&tool=b&always=b&always=c&more_tools=d";
+        let stored = json!([{"name": "d", "always": true}]).to_string();
+        let stored = Tree::json(stored.as_bytes()).unwrap();
+        assert_eq!(
+            read(always, &stored).unwrap(),
+            json!([
+                {"name": "a", "always": true},
+                {"name": "b", "policy": "ask_first", "always": true},
+                {"name": "d", "always": true},
+            ])
+        );
+        let all = "tools=all&tool_name=a&policy=auto&tool=a&always=a";
+        assert!(read(all, &stored).is_err());
     }
 
     #[test]

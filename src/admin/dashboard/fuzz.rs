@@ -22,7 +22,7 @@ use crate::{
 /// A secret that somebody types; no fault repeats it.
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 /// The fields where secrets belong: `url` behind its host, where servers have keys.
-const SECRETS: [&str; 3] = ["client_secret", "header_value", "url"];
+const SECRETS: [&str; 4] = ["client_secret", "header_value", "private_key", "url"];
 
 /// Connections over which nothing is asked.
 pub(in crate::admin) static CONNECTIONS: LazyLock<Connections> = LazyLock::new(|| {

@@ -38,6 +38,7 @@ mod notice;
 mod operators;
 mod overview;
 mod page;
+mod projects;
 mod provider;
 mod samples;
 mod selection;
@@ -74,6 +75,8 @@ pub(super) fn routes() -> Vec<Route> {
     const NEW_ENTRY: &str = "/models/{kind}";
     const ENTRY: &str = "/models/{kind}/{id}";
     const REMOVE: &str = "/models/{kind}/{id}/remove";
+    const PROJECT: &str = "/projects/{project}";
+    const GRANT: &str = "/projects/{project}/servers/{name}";
     const REVOKE: &str = "/api-keys/{id}/revoke";
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
@@ -117,6 +120,11 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         (Method::POST, CONNECT, post(connecting::connect)),
         (Method::POST, DISCONNECT, post(connecting::disconnect)),
+        (Method::GET, "/projects", get(projects::list)),
+        (Method::GET, PROJECT, get(projects::show)),
+        (Method::POST, PROJECT, post(projects::save_budget)),
+        (Method::GET, GRANT, get(projects::ask_to_grant)),
+        (Method::POST, GRANT, post(projects::save_grant)),
         (Method::GET, "/models", get(models::list)),
         (Method::GET, NEW_ENTRY, get(models::edit)),
         (Method::POST, NEW_ENTRY, post(models::save)),

@@ -41,6 +41,7 @@ pub(super) struct Frame {
 pub(super) enum Section {
     Overview,
     Servers,
+    Projects,
     Models,
     ApiKeys,
     Traces,
@@ -91,6 +92,10 @@ impl Frame {
 
     pub(super) fn is_servers(&self) -> bool {
         self.is(Section::Servers)
+    }
+
+    pub(super) fn is_projects(&self) -> bool {
+        self.is(Section::Projects)
     }
 
     pub(super) fn is_models(&self) -> bool {

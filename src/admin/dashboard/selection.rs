@@ -53,6 +53,8 @@ pub(super) struct ToolRow {
     pub(super) tried_at: Option<String>,
     pub(super) is_on: bool,
     pub(super) asks: bool,
+    /// It is offered, too, where tools are searched for.
+    pub(super) is_always: bool,
     pub(super) badge: Option<(&'static str, &'static str)>,
     /// What it does, as its server says.
     pub(super) effect: Option<(&'static str, &'static str)>,
@@ -68,7 +70,8 @@ impl Selection {
         left_out: &[LeftOut],
     ) -> Self {
         let is_all = !chosen.is_list();
-        let policies: BTreeMap<&str, &str> = chosen.items().iter().filter_map(selected).collect();
+        let policies: BTreeMap<&str, Chosen<'_>> =
+            chosen.items().iter().filter_map(selected).collect();
         let views = ToolView::all(server, seen);
         let twice = twice(&views);
         let known: BTreeSet<&str> = views.iter().map(|view| view.name).collect();
@@ -85,7 +88,8 @@ impl Selection {
                 schema: schema.map(|schema| Shown::short(&schema, SCHEMA)),
                 tried_at: tried_at(server, seen, view),
                 is_on: policy.is_some() || is_all,
-                asks: policy == Some(&"ask_first"),
+                asks: policy.is_some_and(|chosen| chosen.policy == "ask_first"),
+                is_always: policy.is_some_and(|chosen| chosen.is_always),
                 effect: effect(view),
                 badge: match view.state {
                     _ if twice.contains(&view.offered_name) => {
@@ -146,12 +150,21 @@ fn tried_at(server: &Server, seen: &Observation, view: &ToolView<'_>) -> Option<
     Some(format!("/servers/{}/try?{query}", server.name))
 }
 
-/// A tool in a list of a body, with its policy.
-pub(super) fn selected<'t>(tool: &'t Tree<'_>) -> Option<(&'t str, &'t str)> {
-    match tool.as_text() {
-        Some(name) => Some((name, "auto")),
-        None => Some((tool.get("name").as_text()?, tool.get("policy").as_text()?)),
-    }
+/// How a tool is selected.
+#[derive(Clone, Copy)]
+pub(super) struct Chosen<'t> {
+    pub(super) policy: &'t str,
+    pub(super) is_always: bool,
+}
+
+/// A tool in a list of a body, with how it is selected.
+pub(super) fn selected<'t>(tool: &'t Tree<'_>) -> Option<(&'t str, Chosen<'t>)> {
+    let chosen = Chosen {
+        policy: tool.get("policy").as_text().unwrap_or("auto"),
+        is_always: *tool.get("always") == Tree::Flag(true),
+    };
+    let name = tool.as_text().or_else(|| tool.get("name").as_text());
+    Some((name?, chosen))
 }
 
 /// Offered names that two tools end at.

@@ -6,9 +6,9 @@ use axum::{extract::FromRef, response::Response};
 
 use super::{
     super::{
-        callers_url::CallersUrl, declared::Declared, fault::Fault, hosts::Hosts, oauth::Flows,
-        organization::OrganizationStore, parts::Parts, projects::Projects, records::Records,
-        statuses::Statuses, tools::Tools,
+        callers_url::CallersUrl, calling::Calling, declared::Declared, fault::Fault, hosts::Hosts,
+        oauth::Flows, organization::OrganizationStore, parts::Parts, projects::Projects,
+        records::Records, statuses::Statuses, tools::Tools,
     },
     page::{Frame, Section, to},
 };
@@ -24,6 +24,7 @@ pub(super) struct ServerPages {
     pub(super) flows: Flows,
     pub(super) declared: Declared,
     pub(super) callers_url: CallersUrl,
+    pub(super) calling: Calling,
     projects: Projects,
 }
 
@@ -38,6 +39,7 @@ impl FromRef<Parts> for ServerPages {
             flows: parts.flows.clone(),
             declared: parts.declared,
             callers_url: parts.callers_url.clone(),
+            calling: parts.calling.clone(),
             projects: parts.projects.clone(),
         }
     }

@@ -10,7 +10,10 @@ use super::{
     text::Shown,
     when::When,
 };
-use crate::registry::{Observation, Server};
+use crate::{
+    inactive::Inactive,
+    registry::{Failure, Observation, Server},
+};
 
 /// A badge, and the reason beside it.
 pub(super) struct StatusView {
@@ -55,11 +58,10 @@ impl StatusView {
                 "Has to be connected by an operator".to_owned(),
                 None,
             ),
-            Some(Reason::CredentialInvalid) => (
-                "bad",
-                "Its stored credential cannot be used; enter it anew".to_owned(),
-                None,
-            ),
+            Some(Reason::CredentialInvalid) => {
+                let (why, at) = not_taken(failure, failing_since);
+                ("bad", why, at)
+            }
             Some(Reason::NoTools) => {
                 review = Some("tools");
                 ("warn", no_tools(server, observation), None)
@@ -75,6 +77,20 @@ impl StatusView {
             review,
             when: at.map(|at| When::of(at, now)),
         }
+    }
+}
+
+/// Why the credential of a server does not do, and what to enter.
+fn not_taken(failure: Option<&Failure>, since: Option<SystemTime>) -> (String, Option<SystemTime>) {
+    let failure = failure.filter(|failure| failure.reason == Inactive::CredentialInvalid);
+    let detail = failure.and_then(|failure| failure.detail.as_deref());
+    match (detail, since) {
+        (Some(detail), Some(_)) => (format!("Not taken: {detail}; first failed"), since),
+        (Some(detail), None) => (format!("Not taken: {detail}"), None),
+        (None, _) => (
+            "Its stored credential cannot be used; enter it anew".to_owned(),
+            None,
+        ),
     }
 }
 

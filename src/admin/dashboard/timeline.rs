@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    trace::{CallOutcome, CallStep, Step, Trace, TurnStep},
+    trace::{CallOutcome, CallStep, GuardOutcome, Step, Trace, TurnStep},
     unseen::is_unseen,
 };
 
@@ -49,6 +49,7 @@ struct Timeline {
     bars: Vec<Bar>,
     /// Whether there are texts that the model was given.
     has_given: bool,
+    has_guards: bool,
 }
 
 /// What the caller of a refused request got.
@@ -97,6 +98,7 @@ pub(super) async fn show(
         has_given: steps
             .iter()
             .any(|step| matches!(step, Step::Prompt(_) | Step::Instructions(_))),
+        has_guards: steps.iter().any(|step| matches!(step, Step::Guard(_))),
         bars: steps
             .iter()
             .map(|step| Bar::of(step, model, whole))
@@ -161,11 +163,15 @@ fn whole(trace: &Trace, steps: &[Step]) -> Duration {
 impl Bar {
     /// The bar of a step; `model` is the one that was asked for.
     fn of(step: &Step, model: Option<&str>, whole: Duration) -> Self {
-        let omitted;
+        let (omitted, guarded);
         let (kind, what, name) = match step {
             Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
             Step::Prompt(_) => ("given", "Prompt", ""),
             Step::Call(call) => ("call", "Tool", &*call.name),
+            Step::Guard(guard) => {
+                guarded = format!("{} · {}", guard.guard, guard.tool);
+                ("guard", "Guard", &*guarded)
+            }
             Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
             Step::Instructions(given) => ("given", "Instructions", &*given.server),
             Step::Omission(omission) => {
@@ -196,6 +202,15 @@ impl Bar {
 
 fn badge(step: &Step) -> Option<(&'static str, String)> {
     let outcome = match step {
+        Step::Guard(guard) => {
+            let tone = match guard.outcome {
+                GuardOutcome::Allow => return None,
+                GuardOutcome::Rewrite => "",
+                GuardOutcome::Ask => "warn",
+                _ => "bad",
+            };
+            return Some((tone, decided(guard.outcome).to_owned()));
+        }
         Step::Call(call) => Some(call.outcome),
         _ => None,
     };
@@ -208,6 +223,19 @@ fn badge(step: &Step) -> Option<(&'static str, String)> {
     }
 }
 
+/// What a guard decided, in words.
+fn decided(outcome: GuardOutcome) -> &'static str {
+    match outcome {
+        GuardOutcome::Allow => "allowed",
+        GuardOutcome::Rewrite => "rewritten",
+        GuardOutcome::Ask => "asks first",
+        GuardOutcome::Deny => "denied",
+        GuardOutcome::Unfit => "denied: the rewrite does not fit the schema",
+        GuardOutcome::FailedOpen => "failed, let pass",
+        GuardOutcome::FailedClosed => "failed, denied",
+    }
+}
+
 /// The kind of error that a step ended with, in one word.
 fn error(step: &Step) -> Option<String> {
     match step {
@@ -217,7 +245,8 @@ fn error(step: &Step) -> Option<String> {
         }
         Step::Call(call) => call.error.as_deref().map(str::to_owned),
         Step::Listing(listing) => listing.error.as_ref().map(|_| "server_inactive".to_owned()),
-        Step::Prompt(_) | Step::Instructions(_) => None,
+        // What a guard decided says it.
+        Step::Prompt(_) | Step::Instructions(_) | Step::Guard(_) => None,
         Step::Omission(_) => Some("turn_call_limit".to_owned()),
         Step::Refusal(refusal) => Some(refusal.code.to_string()),
     }
@@ -228,6 +257,13 @@ fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
     let mut facts = match step {
         Step::Turn(turn) => of_turn(turn),
         Step::Call(call) => of_call(call),
+        Step::Guard(guard) => vec![
+            ("Decided", Some(decided(guard.outcome).to_owned())),
+            ("Stage", Some(guard.stage.to_string())),
+            ("Tool", Some(guard.tool.clone())),
+            ("Call", Some(guard.call.clone())),
+            ("Reason", guard.reason.clone()),
+        ],
         Step::Listing(listing) => vec![
             ("Server", Some(listing.server.clone())),
             ("Reason", listing.error.clone()),

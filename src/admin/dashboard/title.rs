@@ -13,6 +13,8 @@ pub(super) fn subject(trace: &Trace) -> String {
         return format!("Refused: {}", clause(message));
     }
     match &*trace.tools {
+        // An unknown tool fails; what succeeds without a server is a search.
+        [] if trace.calls > trace.failed_calls => "Only searched for tools".to_owned(),
         [] if trace.calls > 0 => "Tools that no server offers".to_owned(),
         [] if trace.outcome == Outcome::Refused => "Refused".to_owned(),
         [] => "No tool called".to_owned(),
@@ -52,12 +54,24 @@ fn servers(called: &[String]) -> String {
     }
 }
 
-/// The first clause of a message: what is wrong, without why and what to do.
+/// The first clause of a message: what is wrong, without why and what to do. Of a server that cannot be
+/// used, why: that is what is wrong.
 fn clause(message: &str) -> &str {
-    let ends = [": ", "; "].into_iter().filter_map(|end| message.find(end));
-    message
-        .get(..ends.min().unwrap_or(message.len()))
-        .unwrap_or(message)
+    const UNUSABLE: &str = " cannot be used: ";
+    let begin = message.find(UNUSABLE).map_or(0, |at| at + UNUSABLE.len());
+    let mut open = 0_usize;
+    let end = message.char_indices().find(|(at, letter)| {
+        match letter {
+            '(' => open += 1,
+            ')' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        let ends = [": ", "; "]
+            .iter()
+            .any(|end| message[*at..].starts_with(end));
+        open == 0 && *at >= begin && ends
+    });
+    &message[..end.map_or(message.len(), |(at, _)| at)]
 }
 
 #[cfg(test)]
@@ -82,8 +96,19 @@ mod tests {
         refused.refusal = Some(message.to_owned());
         let mut handed_back = trace(&["drop"], &["db"], Outcome::Ok);
         handed_back.stopped_by = Some(StoppedBy::AskFirst);
+        let refused_for = |message: &str| {
+            let mut refused = trace(&[], &[], Outcome::Refused);
+            refused.refusal = Some(message.to_owned());
+            refused
+        };
+        let crowded = refused_for(
+            "300 tools are too many, at most 128 fit (the request's own: 0, s: 300); choose some",
+        );
+        let unusable = refused_for("the server ex cannot be used: it wants a token; send one");
         let mut unknown = trace(&[], &[], Outcome::Ok);
-        unknown.calls = 1;
+        (unknown.calls, unknown.failed_calls) = (1, 1);
+        let mut searched = trace(&[], &[], Outcome::Ok);
+        searched.calls = 1;
         for (trace, expected) in [
             (
                 trace(&["a", "b", "c"], &["github", "deepwiki"], Outcome::Ok),
@@ -91,6 +116,15 @@ mod tests {
             ),
             (refused, "Refused: the server github is inactive"),
             (handed_back, "drop on db · handed back for approval"),
+            (
+                crowded,
+                "Refused: 300 tools are too many, at most 128 fit (the request's own: 0, s: 300)",
+            ),
+            (
+                unusable,
+                "Refused: the server ex cannot be used: it wants a token",
+            ),
+            (searched, "Only searched for tools · answered"),
             (unknown, "Tools that no server offers · answered"),
             (
                 trace(&[], &[], Outcome::Cancelled),

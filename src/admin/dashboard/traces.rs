@@ -30,6 +30,7 @@ use super::{
     when::{When, span},
 };
 use crate::{
+    chat,
     registry::{Filter, Page},
     trace::{Outcome, StoppedBy, Trace},
 };
@@ -198,7 +199,7 @@ impl Figures {
             rounds: trace.rounds,
             calls: trace.calls,
             failed_calls: trace.failed_calls,
-            tokens: usage("total_tokens").and_then(Value::as_u64),
+            tokens: usage("total_tokens").and_then(chat::tokens),
             cost: usage("cost").and_then(Value::as_f64).map(cost),
             took: span(trace.duration),
             tone: known.map_or("", |(_, _, tone)| tone),

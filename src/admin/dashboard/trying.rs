@@ -47,6 +47,8 @@ struct Trying {
     fingerprint: String,
     asks_first: bool,
     is_passthrough: bool,
+    /// The header of callers' own tokens.
+    token_header: Option<String>,
     arguments: Arguments,
     project: String,
     wrong_project: Option<String>,
@@ -139,6 +141,7 @@ async fn content(pages: &ServerPages, name: &ServerName, tool: &str) -> Result<T
             .unwrap_or_default(),
         asks_first: asks_first(&server, tool),
         is_passthrough: is_listed_for_callers(&server),
+        token_header: pages.calling.token_header(&server),
         arguments: Arguments::of(schema),
         project: usual(&server).to_owned(),
         wrong_project: None,
@@ -169,18 +172,19 @@ fn curl(content: &Trying, arguments: &str) -> Shown {
     if content.project != DEFAULT && !content.project.is_empty() {
         body += &format!(", \"project\": {}", crate::json::quoted(&content.project));
     }
-    if content.asks_first {
-        body += &format!(", \"fingerprint\": \"{}\"", content.fingerprint);
-    }
-    body.push('}');
+    // Also where a guard asks.
+    body += &format!(", \"fingerprint\": \"{}\"}}", content.fingerprint);
     let tool =
         percent_encoding::utf8_percent_encode(&content.tool, percent_encoding::NON_ALPHANUMERIC);
+    let token = content.token_header.as_ref();
+    let token = token.map(|header| format!("-H \"{header}: $TOKEN\" "));
     Shown::of(&format!(
         "curl -s -X POST YOUR-DASHBOARD{}/api/v1/servers/{}/tools/{tool}/call \\\n  \
-         -H \"authorization: Bearer $ADMIN_TOKEN\" -H 'content-type: application/json' \\\n  \
+         -H \"authorization: Bearer $ADMIN_TOKEN\" {}-H 'content-type: application/json' \\\n  \
          -d '{}'",
         content.frame.base,
         content.name,
+        token.unwrap_or_default(),
         body.replace('\'', "'\\''"),
     ))
 }

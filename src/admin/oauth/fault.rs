@@ -7,20 +7,36 @@ use url::Url;
 
 use crate::{
     admin::fault::{Code, Fault},
-    authorization::Error,
+    authorization::{Error, own_advice},
     mcp,
     oauth::ErrorKind,
+    registry::{Auth, Server},
 };
 
-/// The fault of an authorization that cannot begin; `callback` is where the browser would have
-/// come back to.
-pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
+/// An authorization that was to be had.
+pub(super) enum Begun<'a> {
+    /// In a browser, which would have come back to here.
+    InBrowser(&'a Url),
+    /// By the gateway itself, for this server.
+    Alone(&'a Server),
+}
+
+/// The fault of an authorization that cannot begin.
+pub(super) fn begin_fault(error: Error, begun: &Begun<'_>) -> Fault {
     let message = error.to_string();
     match error {
         Error::NotOAuth => Fault::of(Code::InvalidServer, "auth", "is not oauth2"),
         Error::Record(error) => error.into(),
+        Error::NoBrowser | Error::NoMachine => Fault::of(
+            Code::InvalidServer,
+            "auth.grant",
+            "is token_exchange: each caller's own token is exchanged, and there is nothing to connect",
+        ),
         Error::NoClient => {
-            let message = format!("{message}. Its redirect URI is {callback}");
+            let message = match begun {
+                Begun::InBrowser(callback) => format!("{message}. Its redirect URI is {callback}"),
+                Begun::Alone(_) => message,
+            };
             Fault::new(Code::AuthorizationFailed, message).at("auth.client_id")
         }
         Error::RedirectUri => {
@@ -39,7 +55,10 @@ pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
             Fault::new(Code::ServerInactive, message + advice).at("url")
         }
         Error::OAuth(error) => {
-            let (param, advice) = advice(error.kind(), callback);
+            let (param, advice) = match begun {
+                Begun::InBrowser(callback) => advice(error.kind(), callback),
+                Begun::Alone(server) => alone(error.kind(), server),
+            };
             let said = error.said().map(|said| format!(" ({said})"));
             let message = message + &said.unwrap_or_default();
             let fault = Fault::new(Code::AuthorizationFailed, format!("{message}; {advice}"));
@@ -59,6 +78,15 @@ pub(super) fn stored(error: Error) -> Fault {
         Error::Store(error) => error.into(),
         _ => Fault::new(Code::Registry, message),
     }
+}
+
+/// The advice where the gateway authorizes itself.
+fn alone(kind: ErrorKind, server: &Server) -> (Option<&'static str>, String) {
+    let (param, advice) = match &server.auth {
+        Auth::OAuth2(record) => own_advice(kind, record),
+        _ => (None, "check what was entered"),
+    };
+    (param, advice.to_owned())
 }
 
 /// The advice for an error of this kind, and the member that it is about.

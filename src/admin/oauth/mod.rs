@@ -24,7 +24,10 @@ use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
-use self::{fault::begin_fault, return_page::ReturnPage};
+use self::{
+    fault::{Begun, begin_fault},
+    return_page::ReturnPage,
+};
 use super::{
     answer::{Answer, Named, json},
     audit::{Audit, Change},
@@ -118,27 +121,52 @@ impl Flows {
     /// The address that connects `server` when the operator's browser opens it: one of our own,
     /// which works once and for ten minutes. It ends up on the server's page, or at the step of a
     /// draft that it came from.
-    pub(super) async fn connect(&self, server: &Server, outside: &Outside) -> Result<Url, Fault> {
+    ///
+    /// Where the gateway authorizes itself it does so now, and there is no address.
+    pub(super) async fn connect(
+        &self,
+        server: &Server,
+        outside: &Outside,
+    ) -> Result<Option<Url>, Fault> {
+        if server.auth.is_gateways() {
+            self.connect_itself(server).await?;
+            return Ok(None);
+        }
         let (callbacks, callback) = (outside.callbacks(), outside.callback(&server.id));
         let note = ReturnPage::to(server).to_string();
         let prepared = self.authorizations()?.prepare(server, &callbacks, &note);
         let preparing = async {
-            let prepared = timeout(PATIENCE, prepared).await.map_err(|_| {
-                let seconds = PATIENCE.as_secs();
-                let message =
-                    format!("the server and its authorization server took over {seconds} s");
-                Fault::new(Code::AuthorizationFailed, message)
-            })?;
+            let prepared = timeout(PATIENCE, prepared).await.map_err(|_| slow())?;
             prepared.map_err(|error| {
                 let said = error.said();
                 tracing::warn!(server = %server.name, %error, said, "an authorization did not begin");
-                begin_fault(error, &callback)
+                begin_fault(error, &Begun::InBrowser(&callback))
             })
         };
         let change = Change::new("oauth.connect", &server.name);
         let one_time = self.audit.around(change, preparing).await?;
         tracing::info!(action = "connect", server = %server.name, "an authorization waits for its browser");
-        Ok(outside.at(&format!("{START}{}", one_time.expose_secret())))
+        Ok(Some(
+            outside.at(&format!("{START}{}", one_time.expose_secret())),
+        ))
+    }
+
+    /// Gets a token for `server` by the gateway's own authority, and has its tools listed.
+    async fn connect_itself(&self, server: &Server) -> Result<(), Fault> {
+        let authorizations = self.authorizations()?;
+        let connecting = async {
+            let connected = timeout(PATIENCE, authorizations.connect(server)).await;
+            let connected = connected.map_err(|_| slow())?;
+            connected.map_err(|error| {
+                let said = error.said();
+                tracing::warn!(server = %server.name, %error, said, "the gateway gets no token for the server");
+                begin_fault(error, &Begun::Alone(server))
+            })
+        };
+        let change = Change::new("oauth.connect", &server.name);
+        let connected = self.audit.around(change, connecting).await?;
+        self.look(&connected, &server.name).await;
+        Ok(())
     }
 
     /// Gives up the authorization of `server`, if it has one.
@@ -211,4 +239,10 @@ impl Flows {
             Fault::new(Code::AuthorizationFailed, message)
         })
     }
+}
+
+fn slow() -> Fault {
+    let seconds = PATIENCE.as_secs();
+    let message = format!("the server and its authorization server took over {seconds} s");
+    Fault::new(Code::AuthorizationFailed, message)
 }

@@ -50,7 +50,7 @@ impl Provider {
         let openid = self.openid(now).await?;
         let client = self.client(&openid)?;
         let redirect_uri = redirect_uri(outside);
-        let begun = oauth::begin(&self.request(&openid, &client, &redirect_uri));
+        let begun = oauth::begin(&self.request(&openid, &client, &redirect_uri))?;
         let mut nonce = [0; 32];
         fill_random(&mut nonce);
         let nonce = URL_SAFE_NO_PAD.encode(nonce);

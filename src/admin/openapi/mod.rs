@@ -80,7 +80,7 @@ fn in_path(path: &str) -> impl Iterator<Item = Value> {
     names.map(|name| {
         let schema = match name {
             "id" => "TraceId",
-            "tool" => "Text",
+            "tool" | "project" => "Text",
             _ => "ServerName",
         };
         json!({"name": name, "in": "path", "required": true, "schema": reference(schema)})

@@ -11,9 +11,10 @@ use crate::{
         view::{self, READ_ONLY},
     },
     registry::{
-        AuthKind, Server, ToolPolicy,
+        AuthKind, CallLimit, Server, ToolPolicy,
         members::{About, Kind, OAUTH2, PASSTHROUGH, SERVER, Word},
     },
+    tool_loop::Why,
 };
 
 /// RFC 3339, in UTC.
@@ -135,15 +136,40 @@ fn words() -> Value {
                 entered(&["name"], json!({
                     "name": {"type": "string", "minLength": 1},
                     "policy": maybe("Policy"),
+                    "always": {
+                        "type": "boolean",
+                        "default": false,
+                        "description": "It is offered also where tools are searched for.",
+                    },
                 })),
             ],
         },
-        "Error": object(json!({"error": object(json!({
-            "message": text(),
-            "type": word(&["invalid_request_error", "server_error"]),
-            "param": or_null(text()),
-            "code": text(),
-        }))})),
+        "Grants": list_of("Grant"),
+        "Grant": granted(&["project"], json!({
+            "project": {"type": "string", "minLength": 1},
+            "tools": {
+                "description": "All that are selected, or those that are named; none: the project cannot use the server.",
+                "anyOf": [
+                    {"const": "all"},
+                    {"type": "array", "items": {"type": "string", "minLength": 1}},
+                    {"type": "null"},
+                ],
+            },
+            "tool_limits": {"anyOf": [list_of("ToolLimits"), {"type": "null"}]},
+        })),
+        "ToolLimits": granted(&["tool"], json!({"tool": {"type": "string", "minLength": 1}})),
+        "Error": entered(&["error"], json!({
+            "error": object(json!({
+                "message": text(),
+                "type": word(&["invalid_request_error", "server_error"]),
+                "param": or_null(text()),
+                "code": text(),
+            })),
+            "left_out": {
+                "type": "array", "items": reference("Unoffered"),
+                "description": "Where a request that is explained would be refused, the tools of its servers that its project is not granted; else absent.",
+            },
+        })),
     });
     let server = SERVER.iter().map(|member| member.kind);
     for kind in server.chain(OAUTH2.iter().map(|member| member.kind)) {
@@ -152,6 +178,15 @@ fn words() -> Value {
         }
     }
     words
+}
+
+/// The schema of something with limits of calls: those that are not set are absent.
+fn granted(required: &[&str], mut members: Value) -> Value {
+    for limit in CallLimit::ALL {
+        members[limit.as_str()] =
+            json!({"type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX});
+    }
+    entered(required, members)
 }
 
 /// The two schemas of a member: in an answer, and in a request.
@@ -263,6 +298,10 @@ fn servers() -> Value {
             changed.insert(name.to_owned(), both(member).0);
         }
     }
+    if let Some(Value::Object(grants)) = changed.get_mut("grants") {
+        let needed = "Has to be there where the server has some; an empty list removes them.";
+        grants.insert("description".to_owned(), needed.into());
+    }
     // So that a server is copied by sending what was read under another name.
     new.insert("version".to_owned(), ignored());
     json!({
@@ -343,6 +382,8 @@ fn tools() -> Value {
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
     }));
+    // Only where it is so.
+    tool["properties"]["always"] = json!({"const": true});
     // The first is there where a tool is new, both where it has changed, so that they can be compared.
     tool["properties"]["definition"] = json!({"type": "object"});
     tool["properties"]["approved_definition"] = json!({"type": "object"});
@@ -567,6 +608,7 @@ fn api_keys() -> Value {
             "type": ["string", "null"], "format": "date-time",
             "description": "To the minute; not known of keys that are declared in a file.",
         },
+        "limits": reference("KeyLimits"),
     });
     let mut made = key.clone();
     made["key"] = json!({
@@ -584,7 +626,12 @@ fn api_keys() -> Value {
                 "type": ["string", "null"], "format": "date-time", "default": null,
                 "description": "When it stops to open anything; null for never.",
             },
+            "limits": {
+                "description": "The most calls of tools that requests with it may make.",
+                "anyOf": [reference("KeyLimits"), {"type": "null"}],
+            },
         })),
+        "KeyLimits": granted(&[], json!({})),
     })
 }
 
@@ -671,11 +718,10 @@ fn overview() -> Value {
 }
 
 fn rest() -> Value {
-    let tool = |members: Value| json!({"type": "array", "items": object(members)});
     json!({
         "Connect": object(json!({"authorization_url": {
-            "type": "string", "format": "uri",
-            "description": "To be opened in the operator's browser, once and within ten minutes.",
+            "type": ["string", "null"], "format": "uri",
+            "description": "To be opened in the operator's browser, once and within ten minutes; null where the gateway has authorized itself.",
         }})),
         "ToolCall": entered(&[], json!({
             "arguments": {"type": "object", "default": {}},
@@ -685,7 +731,7 @@ fn rest() -> Value {
             },
             "fingerprint": {
                 "type": "string",
-                "description": "The definition that was read; required for a tool that asks first.",
+                "description": "The definition that was read; required for a tool that asks first; where a guard asks, no call runs without it.",
             },
         })),
         "ToolResult": object(json!({
@@ -697,6 +743,53 @@ fn rest() -> Value {
             "trace": maybe("TraceId"),
         })),
         "KnownProjects": object(json!({"projects": {"type": "array", "items": text()}})),
+        "Project": object(json!({
+            "name": text(),
+            "budget": or_null(object(json!({
+                "tokens_per_day": {"type": ["integer", "null"], "minimum": 1},
+                "cost_per_day": {"type": ["number", "null"], "exclusiveMinimum": 0},
+                "source": word(&["store", "file"]),
+            }))),
+            "used_today": or_null(object(json!({
+                "tokens": {"type": "integer", "minimum": 0},
+                "cost": {"type": "number", "minimum": 0, "description": "As far as it is known."},
+                "ends_in_s": {"type": "integer", "minimum": 0, "description": "0 where nothing is used."},
+            }))),
+            "servers": {"type": "array", "items": object(json!({
+                "name": reference("ServerName"),
+                "display_name": text(),
+                "source": word(&["store", "file"]),
+                "tools": {
+                    "description": "All that are selected, or those that are granted of these.",
+                    "anyOf": [{"const": "all"}, {"type": "array", "items": text()}],
+                },
+                "limits": reference("UsedLimits"),
+                "tool_limits": {"type": "array", "items": object(json!({
+                    "tool": text(), "limits": reference("UsedLimits"),
+                }))},
+                "unlisted": {
+                    "type": "array", "items": text(),
+                    "description": "Tools that the grant names and the server did not list when it was last asked, or that cannot be offered; empty where that is not known.",
+                },
+            }))},
+            "api_keys": or_null(json!({
+                "type": "array", "items": object(json!({"id": text(), "name": text()})),
+                "description": "null for those who may not see keys, and where none are kept.",
+            })),
+        })),
+        "UsedLimits": {
+            "type": "object",
+            "description": "Those limits that are set, by name.",
+            "propertyNames": {"enum": CallLimit::ALL.map(CallLimit::as_str)},
+            "additionalProperties": object(json!({
+                "limit": {"type": "integer", "minimum": 1},
+                "used": {
+                    "type": ["integer", "null"], "minimum": 0,
+                    "description": "In this minute, today, or now; null where nobody told this side where that is counted.",
+                },
+            })),
+        },
+        "NewBudget": new_budget(),
         "Keys": object(json!({"keys": {"type": "array", "items": object(json!({
             "id": text(),
             "records": {"type": "integer", "minimum": 0},
@@ -706,7 +799,8 @@ fn rest() -> Value {
             "type": "object",
             "description": "As a caller sends it, with any way to ask for servers; for an alias or a \
                 default `model` alone will do. A caller's headers are headers here, too: \
-                x-mcp-servers and x-mcp-tools, and x-mcp-auth-{server} for tokens of its own.",
+                x-mcp-auth-{server} for tokens of its own and, where the gateway takes them, \
+                x-mcp-servers, x-mcp-tools, and the one for the token of its user.",
             "properties": {
                 "model": {"description": "May be an alias, or have a default."},
                 "messages": {"description": "A list, where `mcp` is enabled."},
@@ -724,18 +818,40 @@ fn rest() -> Value {
                     "own_tools": {"enum": ["split", "whole"]},
                     "on_stream": {"enum": ["execute", "return"]},
                     "events": {"type": "boolean", "default": false},
+                    "tool_search": {"type": "boolean"},
                 })),
             },
         },
+        "Unoffered": object(json!({
+            "server": reference("ServerName"), "tool": text(),
+            "reason": word(&Why::ALL.map(Why::as_str)),
+            "message": {"type": "string", "description": "The reason in words."},
+        })),
         "Explanation": entered(&["tools", "left_out"], json!({
-            "tools": tool(json!({
+            "tools": {"type": "array", "items": entered(&["offered_name", "server", "tool"], json!({
                 "offered_name": text(), "server": reference("ServerName"), "tool": text(),
-            })),
-            "left_out": tool(json!({
-                "server": reference("ServerName"), "tool": text(), "reason": text(),
-            })),
+                "found": {
+                    "const": true,
+                    "description": "The model finds it by a search, and is not offered it before.",
+                },
+            }))},
+            "left_out": {"type": "array", "items": reference("Unoffered")},
             "default": object(json!({"left_out": text()})),
         })),
         "Document": {"type": "object", "description": "This document."},
     })
+}
+
+/// A budget in a request: one of its limits at least is no `null`.
+fn new_budget() -> Value {
+    let tokens = json!({
+        "type": ["integer", "null"], "minimum": 1,
+        "description": "Tokens of prompts and answers together, by UTC; null for no limit.",
+    });
+    let cost = json!({"type": ["number", "null"], "exclusiveMinimum": 0});
+    let limited =
+        |name: &str| json!({"required": [name], "properties": {name: {"type": "number"}}});
+    let mut budget = entered(&[], json!({"tokens_per_day": tokens, "cost_per_day": cost}));
+    budget["anyOf"] = json!([limited("tokens_per_day"), limited("cost_per_day")]);
+    budget
 }

@@ -52,7 +52,7 @@ fn kept(number: u8) -> KeptTurn {
     let kept_call = |place: usize, result: Option<&str>| KeptCall {
         is_ours: place == 1,
         result: result.map(bytes),
-        has_begun: false,
+        ..KeptCall::default()
     };
     KeptTurn {
         before: vec![

@@ -104,7 +104,7 @@ impl Talk {
             kept_calls.push(KeptCall {
                 is_ours: *is_ours,
                 result: is_ours.then_some(bytes),
-                has_begun: false,
+                ..KeptCall::default()
             });
             if !is_ours {
                 let id: Value = match is_kept {

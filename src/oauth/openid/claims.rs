@@ -6,8 +6,11 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::keys::{Algorithm, Keys};
-use crate::oauth::error::{Error, ErrorKind};
+use super::keys::Keys;
+use crate::{
+    oauth::error::{Error, ErrorKind},
+    signing_algorithm::SigningAlgorithm as Algorithm,
+};
 
 /// The difference between a provider's clock and ours that does no harm.
 const SKEW: Duration = Duration::from_secs(60);

@@ -9,44 +9,16 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::oauth::{
-    error::{Error, ErrorKind},
-    http::{Absent, Http},
+use crate::{
+    oauth::{
+        error::{Error, ErrorKind},
+        http::{Absent, Http},
+    },
+    signing_algorithm::SigningAlgorithm as Algorithm,
 };
 
 /// The most keys that are read: providers have two or three at a time.
 const KEYS: usize = 64;
-
-/// An algorithm by which a provider may sign. There is no `none`, and none with a shared secret:
-/// whoever has the client's secret could sign for anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    Rs256,
-    Ps256,
-    Es256,
-    EdDsa,
-}
-
-impl Algorithm {
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Some(match name {
-            "RS256" => Self::Rs256,
-            "PS256" => Self::Ps256,
-            "ES256" => Self::Es256,
-            "EdDSA" => Self::EdDsa,
-            _ => return None,
-        })
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Rs256 => "RS256",
-            Self::Ps256 => "PS256",
-            Self::Es256 => "ES256",
-            Self::EdDsa => "EdDSA",
-        }
-    }
-}
 
 /// The keys of a provider.
 #[derive(Clone, Debug, Default)]

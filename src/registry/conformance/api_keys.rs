@@ -10,6 +10,7 @@ use crate::{
     registry::{
         api_key::{ApiKey, ApiKeyId},
         api_key_store::ApiKeyStore,
+        call_limits::{CallLimit, CallLimits},
     },
 };
 
@@ -63,6 +64,9 @@ pub async fn a_key_that_was_inserted_opens_at_once_and_is_listed_as_it_is(store:
     let mut bare = key("bare", "web");
     bare.created_at = None;
     let full = key("full", "batch").with_expiry(Some(at(60_000)));
+    let limits = CallLimits::default().with(CallLimit::PerDay, u32::MAX);
+    let limits = limits.and_then(|limits| limits.with(CallLimit::AtOnce, 1));
+    let full = full.with_limits(limits.unwrap());
     for key in [&bare, &full] {
         assert!(!opens(&store, key));
         assert!(store.insert_api_key(key.clone()).await.unwrap());

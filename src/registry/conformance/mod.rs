@@ -11,6 +11,7 @@
 //! - [`audit`] for [`AuditStore`](super::AuditStore)
 //! - [`operator_sessions`] for [`OperatorSessionStore`](super::OperatorSessionStore)
 //! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
+//! - [`usage`] for [`UsageStore`](super::usage::UsageStore)
 //! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
@@ -20,7 +21,7 @@
 //! ```
 //! use mcp_layer::registry::{
 //!     MemoryApiKeys, MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels,
-//!     MemoryOperatorSessions, MemoryRegistry, MemoryTraces, conformance, overview,
+//!     MemoryOperatorSessions, MemoryRegistry, MemoryTraces, conformance, overview, usage,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -35,6 +36,7 @@
 //! conformance::operator_sessions::all(async || MemoryOperatorSessions::default()).await;
 //! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
 //! conformance::overview::all(async || overview::MemoryOverview::default()).await;
+//! conformance::usage::all(async || usage::MemoryUsage::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -55,6 +57,7 @@ pub mod overview;
 pub mod reading;
 pub mod stores;
 pub mod traces;
+pub mod usage;
 
 use super::{Auth, Server};
 use crate::secret::ExposeSecret;
@@ -87,7 +90,7 @@ fn assert_same(found: &Server, meant: &Server) {
             server.transport,
             projects,
             (server.share_session, server.trace_context),
-            server.instructions,
+            (server.instructions, server.grants.clone()),
             (server.call, server.call_max),
             server.enabled,
         )
@@ -108,9 +111,9 @@ fn secrets(auth: &Auth) -> String {
             headers.collect::<Vec<_>>().join("\n")
         }
         Auth::OAuth2(oauth) => {
-            let secret = oauth.client_secret.as_ref();
-            let secret = secret.map(|secret| secret.expose_secret().to_owned());
-            format!("{oauth:?} {secret:?}")
+            let proofs = [&oauth.client_secret, &oauth.private_key];
+            let proofs = proofs.map(|proof| proof.as_ref().map(ExposeSecret::expose_secret));
+            format!("{oauth:?} {proofs:?}")
         }
         other => format!("{other:?}"),
     }

@@ -6,6 +6,7 @@ use super::clauses;
 use crate::{
     name::ServerName,
     registry::{
+        budget::Budget,
         model_rules::{DefaultServers, ModelAlias, ModelRules},
         model_store::ModelStore,
     },
@@ -34,7 +35,10 @@ fn rules(model: &str) -> ModelRules {
     let alias = alias.with_projects(["web", "batch"]).unwrap();
     let open = ModelAlias::new("open", model, [server("a")]);
     let default = DefaultServers::new("web", [server("a")]).with_models(["gpt-5*", model]);
-    ModelRules::new([alias, open], [default]).unwrap()
+    let budget = Budget::new("web").with_tokens_per_day(1_000_000).unwrap();
+    let budget = budget.with_cost_per_day(0.25).unwrap();
+    let rules = ModelRules::new([alias, open], [default]).unwrap();
+    rules.with_budgets([budget]).unwrap()
 }
 
 /// Nobody has stored anything: that is no error, and its version is 0.

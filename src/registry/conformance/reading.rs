@@ -10,6 +10,9 @@ use crate::{
     project::Project,
     registry::{
         auth::Auth,
+        call_limits::{CallLimit, CallLimits},
+        grant::{ProjectGrant, ProjectGrants},
+        oauth_grant::OAuthGrant,
         oauth2::OAuth2,
         server::Server,
         server_registry::ServerRegistry,
@@ -17,6 +20,7 @@ use crate::{
         tool_selection::{SelectedTool, ToolPolicy},
     },
     scopes::Scopes,
+    subject_token_type::SubjectTokenType,
 };
 
 /// Runs every clause, each with a registry from `make`, which gets the [`servers`] to put into it.
@@ -37,6 +41,24 @@ pub async fn all<R: ServerRegistry>(make: impl AsyncFn(Vec<Server>) -> R) {
     }
 }
 
+/// A grant of everything, of nothing, and one with every limit.
+fn grants() -> [ProjectGrant; 3] {
+    let limits = (1..).zip(CallLimit::ALL);
+    let limits = limits.fold(CallLimits::default(), |limits, (calls, of)| {
+        limits.with(of, calls).unwrap()
+    });
+    let some = ProjectGrant::new("web \"2\"");
+    let some = some.with_tools(["ask_question", "delete/page \"x\""]);
+    [
+        ProjectGrant::new("all"),
+        ProjectGrant::new("none").with_tools([""; 0]).unwrap(),
+        some.unwrap()
+            .with_limits(limits)
+            .add_tool_limits("ask_question", limits)
+            .unwrap(),
+    ]
+}
+
 /// The servers that a registry is tried with, all of the organization `default`: one of each kind
 /// of authentication, for all projects, for some, and one that is disabled.
 pub fn servers() -> Vec<Server> {
@@ -49,6 +71,7 @@ pub fn servers() -> Vec<Server> {
         display_name: Some("Everyone's \"Ключ\" \u{1f511}".to_owned()),
         description: Some("Line 1\nline 2, 100 % of it_".to_owned()),
         transport: Transport::Sse,
+        grants: ProjectGrants::new(grants()).unwrap(),
         instructions: true,
         share_session: ShareSession::Caller,
         trace_context: Some(false),
@@ -59,10 +82,17 @@ pub fn servers() -> Vec<Server> {
     let tools = [
         SelectedTool::from("ask_question"),
         SelectedTool::new("delete/page \"x\"", ToolPolicy::AskFirst),
+        SelectedTool::from("search").always(),
+        SelectedTool::new("write", ToolPolicy::AskFirst).always(),
     ];
     let oauth = OAuth2 {
+        grant: OAuthGrant::TokenExchange,
         client_id: Some("client".to_owned()),
         client_secret: Some("s3cret: 3".into()),
+        audience: Some("tracker".to_owned()),
+        subject_audience: Some("gateway".to_owned()),
+        subject_issuer: Some("https://login.example.com".to_owned()),
+        subject_token_type: Some(SubjectTokenType::IdToken),
         issuer: Some("https://as.example.com".to_owned()),
         scopes: Scopes::parse("files:read files:write").unwrap(),
         ..OAuth2::default()

@@ -1,7 +1,5 @@
 //! The secrets of an entry, which the file names by variable or by path.
 
-use std::time::SystemTime;
-
 use secrecy::SecretString;
 use url::Url;
 
@@ -9,7 +7,7 @@ use super::value::WORDS;
 use crate::{
     registry::{
         OAuth2,
-        members::{Fault, HeaderValue, Members, Secrets},
+        members::{ClientProof, Entered, Fault, HeaderValue, Members, Secrets},
     },
     secret::SecretSource,
 };
@@ -28,13 +26,14 @@ impl Secrets for File<'_> {
         Ok(HeaderValue::Given(value, None))
     }
 
-    fn client_secret(
+    fn client_proof(
         &self,
         auth: &Members<'_>,
+        proof: ClientProof,
         _: &OAuth2,
         _: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
-        Ok((self.secret(auth, "client_secret")?, None))
+    ) -> Result<Entered<SecretString>, Fault> {
+        Ok((self.secret(auth, proof.member())?, None))
     }
 }
 
@@ -164,14 +163,30 @@ mod tests {
                 "auth.scopes: a scope is empty or has characters that no scope may have (line 6)".to_owned(),
             ),
             (
+                "token_auth = \"tls_client_auth\"",
+                "auth.token_auth: must be \"client_secret_basic\", \"client_secret_post\", \"private_key_jwt\" or \"none\" (line 6)".to_owned(),
+            ),
+            (
                 "token_auth = \"private_key_jwt\"",
-                "auth.token_auth: must be \"client_secret_basic\", \"client_secret_post\" or \"none\" (line 6)".to_owned(),
+                "auth.private_key_env: is needed for this token_auth (line 4)".to_owned(),
+            ),
+            (
+                "client_id = \"id\"\nprivate_key_env = \"KEY\"\nissuer = \"https://as.example\"",
+                "auth.private_key_env: is not a private key in PEM: its first line is -----BEGIN PRIVATE KEY----- (PKCS #8), -----BEGIN RSA PRIVATE KEY----- (PKCS #1) or -----BEGIN EC PRIVATE KEY----- (SEC 1) (line 7)".to_owned(),
+            ),
+            (
+                "grant = \"client_credentials\"\nclient_id = \"id\"\nclient_secret_env = \"KEY\"",
+                "auth.issuer: say for which authorization server the client_secret is: give issuer, or token_url (line 4)".to_owned(),
+            ),
+            (
+                "grant = \"password\"",
+                "auth.grant: must be \"authorization_code\", \"client_credentials\" or \"token_exchange\" (line 6)".to_owned(),
             ),
             (
                 "issuer = \"as.example\"",
                 "auth.issuer: not an absolute https URL without user and fragment (line 6)".to_owned(),
             ),
-            ("headers = []", "auth.headers: unknown key; known are type, client_id, client_secret_env, client_secret_file, authorization_url, token_url, scopes, issuer, resource, token_auth (line 6)".to_owned()),
+            ("headers = []", "auth.headers: unknown key; known are type, grant, client_id, client_secret_env, client_secret_file, private_key_env, private_key_file, key_id, signing_algorithm, authorization_url, token_url, scopes, issuer, resource, token_auth, audience, subject_audience, subject_issuer, subject_token_type (line 6)".to_owned()),
         ] {
             let lines = format!("[servers.auth]\ntype = \"oauth2\"\n{members}");
             assert_eq!(fault(&lines), expected);

@@ -1,4 +1,4 @@
-//! The `[[servers]]`, `[[models]]` and `[[defaults]]` of a text, from TOML to records.
+//! The `[[servers]]`, `[[models]]`, `[[defaults]]` and `[[projects]]` of a text, from TOML to records.
 
 use std::collections::HashSet;
 
@@ -21,14 +21,14 @@ use crate::{
     secret::Doubtful,
 };
 
-/// What a TOML text declares: servers in its order, whose names differ, and aliases and defaults that
-/// agree with each other.
+/// What a TOML text declares: servers in its order, whose names differ, and aliases, defaults and
+/// budgets that agree with each other.
 pub(super) fn declared(text: &str, env: Env<'_>) -> Result<(Vec<Server>, ModelRules), FileError> {
     let document = DeTable::parse(text).map_err(|error| FileError::toml(text, error))?;
     let list = |name| List::of(text, document.get_ref(), name);
     Ok((
         servers(&list("servers")?, env)?,
-        models(&list("models")?, &list("defaults")?)?,
+        models(&list("models")?, &list("defaults")?, &list("projects")?)?,
     ))
 }
 
@@ -95,15 +95,22 @@ fn servers(list: &List<'_>, env: Env<'_>) -> Result<Vec<Server>, FileError> {
     })
 }
 
-fn models(aliases: &List<'_>, defaults: &List<'_>) -> Result<ModelRules, FileError> {
+fn models(
+    aliases: &List<'_>,
+    defaults: &List<'_>,
+    projects: &List<'_>,
+) -> Result<ModelRules, FileError> {
     let read = (
         aliases.read(|entry| members::read_alias(&whole(entry)))?,
         defaults.read(|entry| members::read_default(&whole(entry)))?,
+        projects.read(|entry| members::read_budget(&whole(entry)))?,
     );
-    ModelRules::build(read.0, read.1).map_err(|broken| {
+    let rules = ModelRules::build(read.0, read.1).and_then(|rules| rules.budgeted(read.2));
+    rules.map_err(|broken| {
         let list = match broken.list {
             model_rules::List::Models => aliases,
             model_rules::List::Defaults => defaults,
+            model_rules::List::Projects => projects,
         };
         // Too many of both is seen at the last.
         let at = broken.at.unwrap_or(list.items.len().saturating_sub(1));
@@ -143,7 +150,9 @@ mod tests {
     use super::*;
     use crate::{
         mcp::Transport,
-        registry::{Error, ModelAlias, Projects, ShareSession, ToolPolicy, ToolSelection},
+        registry::{
+            CallLimit, Error, ModelAlias, Projects, ShareSession, ToolPolicy, ToolSelection,
+        },
     };
 
     const ENTRY: &str = "[[servers]]\nname = \"a\"\nurl = \"https://a.example/mcp\"\n";
@@ -191,7 +200,10 @@ mod tests {
             url = "https://mcp.deepwiki.com/mcp"
             transport = "sse"
             projects = ["web", "batch"]
-            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
+            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list", always = true }]
+            grants = [
+                { project = "web", tools = ["list"], calls_per_day = 5, tool_limits = [{ tool = "list", calls_at_once = 1 }] },
+            ]
             instructions = true
             share_session = "caller"
             trace_context = false
@@ -223,7 +235,12 @@ mod tests {
             Some(ToolPolicy::AskFirst)
         );
         assert_eq!(server.tools.policy("list"), Some(ToolPolicy::Auto));
+        assert!(server.tools.is_always("list") && !server.tools.is_always("delete_page"));
         assert_eq!(server.tools.policy("other"), None);
+        let grant = server.grants.of("web").unwrap();
+        assert!(grant.has("list") && !grant.has("ask_question"));
+        assert_eq!(grant.limits().get(CallLimit::PerDay), Some(5));
+        assert_eq!(grant.tool_limits()["list"].get(CallLimit::AtOnce), Some(1));
         assert!(server.instructions);
         assert_eq!(server.share_session, ShareSession::Caller);
         assert_eq!(server.trace_context, Some(false));
@@ -240,7 +257,7 @@ mod tests {
         assert_eq!(server.transport, Transport::StreamableHttp);
         assert_eq!(server.projects, Projects::All);
         assert_eq!(server.tools, ToolSelection::All);
-        assert!(!server.instructions);
+        assert!(server.grants.is_empty() && !server.instructions);
         assert_eq!(server.share_session, ShareSession::Project);
         assert_eq!(server.trace_context, None);
         assert!(server.enabled && server.auth.headers().is_empty());
@@ -266,27 +283,27 @@ mod tests {
         for (lines, expected) in [
             (
                 "colour = 1",
-                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
+                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, grants, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "\n\"x\\ny\" = 1",
-                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, call, call_max, enabled, auth (line 5)",
+                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, grants, instructions, share_session, trace_context, call, call_max, enabled, auth (line 5)",
             ),
             (
                 "fingerprint = \"\"",
-                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
+                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, grants, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "on_change = \"block\"",
-                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
+                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, grants, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "new_tools = \"block\"",
-                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
+                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, grants, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "draft = true",
-                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
+                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, grants, instructions, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "display_name = 3",
@@ -311,7 +328,7 @@ mod tests {
             ),
             (
                 "tools = [3]",
-                "tools[0]: must be a tool's name, or { name, policy, fingerprint } (line 4)",
+                "tools[0]: must be a tool's name, or { name, policy, always, fingerprint } (line 4)",
             ),
             (
                 "tools = []",
@@ -326,12 +343,24 @@ mod tests {
                 "tools[0].name: is missing (line 4)",
             ),
             (
+                "tools = [{ name = \"t\", always = \"yes\" }]",
+                "tools[0].always: must be true or false (line 4)",
+            ),
+            (
                 "tools = [\"t\", { name = \"u\", policy = \"never\" }]",
                 "tools[1].policy: must be \"auto\" or \"ask_first\" (line 4)",
             ),
             (
                 "tools = [{ name = \"t\", fingerprint = \"x\" }]",
                 "tools[0].fingerprint: must be a fingerprint: 64 hex digits in lower case (line 4)",
+            ),
+            (
+                "grants = [{ project = \"web\", calls_at_once = 0 }]",
+                "grants[0].calls_at_once: must be a whole number from 1 to 4294967295: leave it out for no limit; to forbid calls, grant no tools or disable the server (line 4)",
+            ),
+            (
+                "projects = [\"batch\"]\ngrants = [{ project = \"web\" }]",
+                "grants: names the project \"web\", which may not use the server; add it to projects, or remove its grant (line 5)",
             ),
             (
                 "instructions = \"yes\"",

@@ -50,7 +50,7 @@ pub(super) const ORGANIZATION: &str = "default";
 /// url = "https://mcp.deepwiki.com/mcp"
 /// transport = "streamable_http"          # the default; or "sse"
 /// projects = "all"                       # the default; or ["web", "batch"]
-/// tools = "all"                          # the default; or names, or { name, policy, fingerprint } each
+/// tools = "all"                          # the default; or names, or { name, policy, always, fingerprint } each
 /// enabled = true                         # the default
 ///
 /// [servers.auth]                         # default: type = "none"

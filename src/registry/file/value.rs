@@ -22,6 +22,7 @@ pub(super) const WORDS: Words = Words {
             "client_secret",
             &["client_secret_env", "client_secret_file"],
         ),
+        ("private_key", &["private_key_env", "private_key_file"]),
     ],
     blank: Blank::Refused,
     blames_items: false,
@@ -39,7 +40,8 @@ pub(super) fn tree<'a>(value: &'a DeValue<'a>) -> Tree<'a> {
             let count = u64::from_str_radix(number.as_str(), number.radix());
             count.map_or(Tree::Other, Tree::Count)
         }
-        DeValue::Float(_) | DeValue::Datetime(_) => Tree::Other,
+        DeValue::Float(number) => number.as_str().parse().map_or(Tree::Other, Tree::Fraction),
+        DeValue::Datetime(_) => Tree::Other,
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     faults::Faults,
     member::{Member, member, read_all},
     node::{Fault, Members, Node},
+    proof::ClientProof,
     secrets::{HeaderValue, Secrets, Writer},
     tree::Tree,
     word::Word,
@@ -23,39 +24,68 @@ pub(crate) const HEADER_VALUE: &str = "Header value";
 
 /// The members of an OAuth 2.0 client.
 pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
+    member!(OAuth2, grant, "Who authorizes"),
     member!(OAuth2, client_id, "Client ID"),
-    Member::new(
-        "client_secret",
-        "Client secret",
-        (Kind::Secret, true),
-        // Read after the others: which secret is kept depends on them.
-        |_, _, _| Ok(()),
-        |oauth, writer| {
-            let secret = oauth.client_secret.as_ref().map(writer.secret);
-            let state = |secret| state(secret, oauth.client_secret_set_at, writer);
-            secret.map(state).into()
-        },
+    proof("client_secret", "Client secret", |oauth, writer| {
+        proven(oauth, ClientProof::Secret, writer)
+    }),
+    proof("private_key", "Private key", |oauth, writer| {
+        proven(oauth, ClientProof::Key, writer)
+    }),
+    member!(OAuth2, key_id, "Key ID").hint(
+        "The <code>kid</code> under which the provider knows the public key. Leave empty if it \
+         knows one key alone.",
     ),
+    member!(OAuth2, signing_algorithm, "Signing algorithm"),
     member!(OAuth2, authorization_url, "Authorization URL"),
     member!(OAuth2, token_url, "Token URL").reached(),
     member!(OAuth2, scopes, "OAuth scopes").hint(
         "Separated by commas, such as <code>repo, read:org</code>. Leave empty for those that the \
-         server names.",
+         server names; where nobody consents, for none.",
     ),
     // A text, as it was written: an issuer is compared by its characters.
     member!(OAuth2, issuer, "Issuer")
         .kind(Kind::Url)
         .reached()
         .hint(
-            "The only authorization server that is accepted. Needed with a client secret where no \
-         token URL is given.",
+            "The only authorization server that is accepted. Needed with a client secret or a \
+             private key where no token URL is given.",
         ),
     member!(OAuth2, resource, "Resource").hint(
         "What the token is to be for. Empty: the server itself. <code>none</code>: it is not sent, \
          for providers that refuse it (Entra ID).",
     ),
     member!(OAuth2, token_auth, "Client authentication"),
+    member!(OAuth2, audience, "Audience").hint(
+        "The name of the service that the token is to be for, where the provider wants one besides \
+         the resource.",
+    ),
+    member!(OAuth2, subject_audience, "Audience of callers' tokens").hint(
+        "What callers' tokens must be for, such as this gateway's own client ID. Others are never \
+         sent anywhere.",
+    ),
+    member!(OAuth2, subject_issuer, "Issuer of callers' tokens")
+        .hint("Leave empty if it is the issuer that exchanges them."),
+    member!(OAuth2, subject_token_type, "Type of callers' tokens"),
 ];
+
+/// A member with what proves who the client is. It is read after the others: which one is kept
+/// depends on them.
+const fn proof(
+    name: &'static str,
+    label: &'static str,
+    write: for<'t> fn(&'t OAuth2, &Writer) -> Tree<'t>,
+) -> Member<OAuth2> {
+    let secret = (Kind::Secret, true);
+    Member::new(name, label, secret, |_, _, _| Ok(()), write)
+}
+
+/// The state of a proof; [`Tree::Null`] if there is none.
+fn proven<'t>(oauth: &'t OAuth2, of: ClientProof, writer: &Writer) -> Tree<'t> {
+    let (proof, set_at) = of.of(oauth);
+    let proof = proof.map(writer.secret);
+    proof.map(|proof| state(proof, set_at, writer)).into()
+}
 
 /// The header under which a caller's token is passed on.
 pub(crate) static PASSTHROUGH: Member<Auth> = Member::<Auth>::new(
@@ -182,8 +212,10 @@ fn read_oauth2(
     if let Some(faults) = Faults::of(read_all(OAUTH2, &mut oauth, members, secrets)) {
         return Err(faults);
     }
-    let (secret, set_at) = secrets.client_secret(members, &oauth, url)?;
-    (oauth.client_secret, oauth.client_secret_set_at) = (secret, set_at);
+    for proof in ClientProof::ALL {
+        let found = secrets.client_proof(members, proof, &oauth, url)?;
+        proof.set(&mut oauth, found);
+    }
     let auth = secrets.oauth2(oauth);
     Ok(auth.map_err(|error| members.refused(error))?)
 }
@@ -216,8 +248,11 @@ pub(crate) fn write<'a>(auth: &'a Auth, writer: &Writer) -> Tree<'a> {
             });
             if !is_readable {
                 // Nothing else of it can be unreadable, so there was one.
-                let secret = state(false.into(), oauth.client_secret_set_at, writer);
-                tree.set("client_secret", secret);
+                let (of, set_at) = match oauth.private_key_set_at {
+                    Some(at) => (ClientProof::Key, Some(at)),
+                    None => (ClientProof::Secret, oauth.client_secret_set_at),
+                };
+                tree.set(of.member(), state(false.into(), set_at, writer));
             }
             tree
         }

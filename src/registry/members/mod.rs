@@ -16,7 +16,7 @@
 //! keeps what is stored, a stored record is opened with a key. Each text therefore brings its own
 //! [`Secrets`].
 //!
-//! Aliases of models and defaults have a description of their own, in `models.rs`.
+//! Aliases of models, defaults and budgets have a description of their own, in `models.rs`.
 //!
 //! # Adding a member
 //! 1. Add the field to [`Server`](super::Server) with its default in `Server::new`, and a row to
@@ -36,9 +36,11 @@
 mod about;
 mod auth;
 mod faults;
+mod grants;
 mod member;
 mod models;
 mod node;
+mod proof;
 mod secrets;
 mod server;
 mod tree;
@@ -49,9 +51,14 @@ pub(crate) use self::{
     about::{About, Given, Kind},
     auth::{HEADER, HEADER_VALUE, HEADERS, OAUTH2, PASSTHROUGH, method, write as write_auth},
     faults::Faults,
+    grants::{read_grant, read_limits, write_limits},
     member::Member,
-    models::{read_alias, read_default, read_rules, write_rules},
+    models::{
+        read_alias, read_budget, read_budget_limits, read_default, read_rules, write_budget,
+        write_rules,
+    },
     node::{Blank, Fault, Members, Node, Step, Tone, Words},
+    proof::{ClientProof, Entered},
     secrets::{HeaderValue, Secrets, Writer},
     server::{SERVER, names, read, write},
     tree::{NotJson, Tree},

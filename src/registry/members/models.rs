@@ -1,4 +1,4 @@
-//! The members of aliases and defaults, as every text has them: files, REST, pages and databases.
+//! The members of aliases, defaults and budgets, as every text has them: files, REST, pages and databases.
 
 use super::{
     node::{Fault, Members, Node, Step},
@@ -8,7 +8,7 @@ use super::{
 use crate::{
     name::ServerName,
     registry::{
-        DefaultServers, Error, ModelAlias, ModelRules, Projects,
+        Budget, COST, DefaultServers, Error, ModelAlias, ModelRules, Projects, TOKENS,
         model_rules::{Broken, List},
     },
 };
@@ -17,6 +17,9 @@ use crate::{
 const ALIAS: [&str; 4] = ["name", "model", "servers", "projects"];
 /// The members of a default.
 const DEFAULT: [&str; 3] = ["project", "models", "servers"];
+
+/// The members of a budget.
+const BUDGET: [&str; 3] = ["name", "tokens_per_day", "cost_per_day"];
 
 /// Reads an alias; `projects` may be absent.
 pub(crate) fn read_alias(at: &Node<'_>) -> Result<ModelAlias, Fault> {
@@ -42,7 +45,32 @@ pub(crate) fn read_default(at: &Node<'_>) -> Result<DefaultServers, Fault> {
     })
 }
 
-/// Reads rules from the lists `models` and `defaults` of a table, which may be absent. What else it
+/// Reads the budget of a project.
+pub(crate) fn read_budget(at: &Node<'_>) -> Result<Budget, Fault> {
+    let members = at.table(format!("must be {}", at.words().table))?;
+    members.allow(BUDGET)?;
+    let project = members.require("name")?;
+    read_budget_limits(&members, Budget::new(project.text()?))
+}
+
+/// Reads what a budget limits; the rest of its table is for the caller to allow.
+pub(crate) fn read_budget_limits(
+    members: &Members<'_>,
+    mut budget: Budget,
+) -> Result<Budget, Fault> {
+    if let Some(tokens) = members.get("tokens_per_day") {
+        let count = tokens.count().map_err(|_| tokens.fault(TOKENS))?;
+        let limited = budget.with_tokens_per_day(count);
+        budget = limited.map_err(|_| tokens.fault(TOKENS))?;
+    }
+    if let Some(cost) = members.get("cost_per_day") {
+        let limited = budget.with_cost_per_day(cost.number(COST)?);
+        budget = limited.map_err(|_| cost.fault(COST))?;
+    }
+    Ok(budget)
+}
+
+/// Reads rules from the lists `models`, `defaults` and `projects` of a table, which may be absent. What else it
 /// has is for the caller to allow.
 pub(crate) fn read_rules(members: &Members<'_>) -> Result<ModelRules, Fault> {
     let list = |list: List| match members.get(list.name()) {
@@ -53,16 +81,33 @@ pub(crate) fn read_rules(members: &Members<'_>) -> Result<ModelRules, Fault> {
     let aliases: Result<Vec<_>, _> = aliases.iter().map(read_alias).collect();
     let defaults = list(List::Defaults)?;
     let defaults: Result<Vec<_>, _> = defaults.iter().map(read_default).collect();
-    ModelRules::build(aliases?, defaults?).map_err(|broken| refused(members, broken))
+    let budgets = list(List::Projects)?;
+    let budgets: Result<Vec<_>, _> = budgets.iter().map(read_budget).collect();
+    let (aliases, defaults, budgets) = (aliases?, defaults?, budgets?);
+    let rules = ModelRules::build(aliases, defaults).and_then(|rules| rules.budgeted(budgets));
+    rules.map_err(|broken| refused(members, broken))
 }
 
-/// Writes rules as a table with both lists.
+/// Writes rules as a table with both lists, and with that of budgets if there are any.
 pub(crate) fn write_rules(rules: &ModelRules) -> Tree<'_> {
     let aliases: Tree<'_> = rules.aliases().iter().map(write_alias).collect();
     let defaults: Tree<'_> = rules.defaults().iter().map(write_default).collect();
-    Tree::new()
+    let table = Tree::new()
         .with(List::Models.name(), aliases)
-        .with(List::Defaults.name(), defaults)
+        .with(List::Defaults.name(), defaults);
+    let budgets: Vec<_> = rules.budgets().map(write_budget).collect();
+    match budgets.is_empty() {
+        true => table,
+        false => table.with(List::Projects.name(), Tree::List(budgets)),
+    }
+}
+
+/// Writes a budget.
+pub(crate) fn write_budget(budget: &Budget) -> Tree<'_> {
+    Tree::new()
+        .with("name", budget.project())
+        .with("tokens_per_day", budget.tokens_per_day())
+        .with("cost_per_day", budget.cost_per_day())
 }
 
 /// Writes an alias.

@@ -191,6 +191,15 @@ impl<'t> Node<'t> {
         }
     }
 
+    /// Reads a number, which may have a fraction; `rule` is the message for any other value.
+    pub(crate) fn number(&self, rule: &'static str) -> Result<f64, Fault> {
+        match self.tree {
+            Tree::Count(count) => Ok(*count as f64),
+            Tree::Fraction(fraction) => Ok(*fraction),
+            _ => Err(self.fault(rule)),
+        }
+    }
+
     /// Reads one of the words of `T`.
     pub(crate) fn word<T: Word>(&self) -> Result<T, Fault> {
         let word = self.as_text().and_then(T::of_word);

@@ -7,6 +7,7 @@ use url::Url;
 
 use super::{
     node::{Fault, Members, Node},
+    proof::{ClientProof, Entered},
     tree::Tree,
 };
 use crate::registry::{Auth, Error, OAuth2, StaticHeader};
@@ -17,14 +18,15 @@ pub(crate) trait Secrets {
     /// Finds the value of the header `name` of a server at `url`.
     fn header(&self, header: &Members<'_>, name: &str, url: &Url) -> Result<HeaderValue, Fault>;
 
-    /// Finds the secret of the client `oauth` of a server at `url`, and the time when it was
-    /// entered; `None` for a client without a secret.
-    fn client_secret(
+    /// Finds what the client `oauth` of a server at `url` proves with who it is, and the time when it
+    /// was entered; `None` for a client without it.
+    fn client_proof(
         &self,
         auth: &Members<'_>,
+        proof: ClientProof,
         oauth: &OAuth2,
         url: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault>;
+    ) -> Result<Entered<SecretString>, Fault>;
 
     /// Resolves the URL that `entered` stands for: one with a covered key means the stored URL.
     /// Default: `entered` itself.

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::registry::{
     Error, Server,
-    server::{parse_name, parse_url},
+    server::{in_vain, parse_name, parse_url},
 };
 
 /// The members of a server, in the order in which pages and documents list them.
@@ -68,6 +68,10 @@ pub(crate) static SERVER: &[Member<Server>] = &[
             Ok(())
         },
         |server, _| write_tools(&server.tools),
+    ),
+    member!(Server, grants, "Grants").description(
+        "What single projects may do with it: the tools that they may use of those that are selected, \
+         and how often. A project without a grant may use all of them, without limits.",
     ),
     member!(Server, instructions, "Instructions").description(
         "Whether the server's own words on how to use its tools go to models, in a system message.",
@@ -155,6 +159,11 @@ pub(crate) fn read(
         .iter()
         .filter(|member| is_placed || member.name != "auth");
     faults.extend(read_all(rest, &mut server, members, secrets));
+    if faults.is_empty()
+        && let Some(project) = server.granted_in_vain()
+    {
+        faults.push(members.fault("grants", in_vain(project)));
+    }
     Faults::unless(faults, server)
 }
 

@@ -22,11 +22,12 @@ pub(crate) enum Tree<'a> {
     Null,
     Flag(bool),
     Count(u64),
+    Fraction(f64),
     Text(Text<'a>),
     List(Vec<Self>),
     /// Members in their order, duplicates included.
     Table(Vec<(Cow<'a, str>, Self)>),
-    /// A value of a type that no member has: a date, a fraction, a lone surrogate.
+    /// A value of a type that no member has: a date, a lone surrogate.
     Other,
 }
 
@@ -77,7 +78,10 @@ impl<'a> Tree<'a> {
                 };
                 Self::Table(object.iter().map(member).collect())
             }),
-            _ => json.parse().map_or(Self::Other, Self::Count),
+            _ => {
+                let fraction = || json.parse().map_or(Self::Other, Self::Fraction);
+                json.parse().map_or_else(|_| fraction(), Self::Count)
+            }
         }
     }
 
@@ -202,6 +206,12 @@ impl From<u64> for Tree<'_> {
     }
 }
 
+impl From<f64> for Tree<'_> {
+    fn from(fraction: f64) -> Self {
+        Self::Fraction(fraction)
+    }
+}
+
 impl<'a, T: Into<Self>> From<Option<T>> for Tree<'a> {
     fn from(value: Option<T>) -> Self {
         value.map_or(Self::Null, Into::into)
@@ -220,6 +230,7 @@ impl Serialize for Tree<'_> {
             Self::Null | Self::Other => serializer.serialize_none(),
             Self::Flag(flag) => serializer.serialize_bool(*flag),
             Self::Count(count) => serializer.serialize_u64(*count),
+            Self::Fraction(fraction) => serializer.serialize_f64(*fraction),
             Self::Text(text) => serializer.serialize_str(text),
             Self::List(items) => {
                 let mut list = serializer.serialize_seq(Some(items.len()))?;
@@ -295,10 +306,11 @@ mod tests {
 
     #[test]
     fn a_tree_is_written_as_it_was_read() {
-        let json = r#"{"a":[1,"x",{"b":null}],"c":true,"c":false}"#;
+        let json = r#"{"a":[1,"x",{"b":null},-0.25],"c":true,"c":false}"#;
         let tree = Tree::json(json.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string(&tree).unwrap(), json);
-        assert!(matches!(Tree::json(b"-1"), Ok(Tree::Other)));
+        // It is a number, and no count.
+        assert!(matches!(Tree::json(b"-1"), Ok(Tree::Fraction(_))));
         for (text, is_deep) in [
             ("{", false),
             ("\u{feff}{}", false),

@@ -177,8 +177,8 @@ fn tool(at: &Node<'_>) -> Result<(SelectedTool, Option<Fingerprint>), Fault> {
         return Ok((at.text()?.into(), None));
     }
     let known = match at.words().pins {
-        true => &["name", "policy", "fingerprint"][..],
-        false => &["name", "policy"],
+        true => &["name", "policy", "always", "fingerprint"][..],
+        false => &["name", "policy", "always"],
     };
     let members = at.table(format!(
         "must be a tool's name, or {{ {} }}",
@@ -191,22 +191,31 @@ fn tool(at: &Node<'_>) -> Result<(SelectedTool, Option<Fingerprint>), Fault> {
         let pin = at.text()?.parse();
         pin.map_err(|_| at.fault("must be a fingerprint: 64 hex digits in lower case"))
     });
-    Ok((
-        SelectedTool::new(name, policy.unwrap_or_default()),
-        pin.transpose()?,
-    ))
+    let is_always = members.get("always").map(|at| at.flag()).transpose()?;
+    let tool = SelectedTool::new(name, policy.unwrap_or_default());
+    let tool = match is_always.unwrap_or_default() {
+        true => tool.always(),
+        false => tool,
+    };
+    Ok((tool, pin.transpose()?))
 }
 
 pub(super) fn write_tools(tools: &ToolSelection) -> Tree<'_> {
     let ToolSelection::Only(tools) = tools else {
         return "all".into();
     };
-    // In the short form where it has one.
-    let tools = tools.iter().map(|tool| match tool.policy() {
-        ToolPolicy::Auto => tool.name().into(),
-        policy => Tree::new()
-            .with("name", tool.name())
-            .with("policy", policy.word()),
+    let tools = tools.iter().map(|tool| {
+        let mut written = Tree::new().with("name", tool.name());
+        match (tool.policy(), tool.is_always()) {
+            // In the short form where it has one.
+            (ToolPolicy::Auto, false) => return tool.name().into(),
+            (ToolPolicy::Auto, true) => {}
+            (policy, _) => written.set("policy", policy.word()),
+        }
+        if tool.is_always() {
+            written.set("always", true);
+        }
+        written
     });
     tools.collect()
 }

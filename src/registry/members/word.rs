@@ -2,7 +2,9 @@
 
 use crate::{
     mcp::Transport,
-    registry::{AuthKind, Gate, ShareSession, ToolPolicy},
+    registry::{AuthKind, Gate, OAuthGrant, ShareSession, ToolPolicy},
+    signing_algorithm::SigningAlgorithm,
+    subject_token_type::SubjectTokenType,
     token_auth::TokenAuth,
 };
 
@@ -58,12 +60,18 @@ words! {
         "token_passthrough" = TokenPassthrough;
     Gate "Gate": "block" = Block, "allow" = Allow;
     TokenAuth "TokenAuth": "client_secret_basic" = ClientSecretBasic,
-        "client_secret_post" = ClientSecretPost, "none" = None;
+        "client_secret_post" = ClientSecretPost, "private_key_jwt" = PrivateKeyJwt, "none" = None;
     ToolPolicy "Policy": "auto" = Auto, "ask_first" = AskFirst;
     Transport "Transport": "streamable_http" = StreamableHttp, "sse" = Sse;
 }
 
-impl Word for ShareSession {
-    const SCHEMA: &'static str = "ShareSession";
-    const WORDS: &'static [(&'static str, Self)] = &Self::ALL;
+macro_rules! own_words {
+    ($($type:ident)+) => {$(
+        impl Word for $type {
+            const SCHEMA: &'static str = stringify!($type);
+            const WORDS: &'static [(&'static str, Self)] = &Self::ALL;
+        }
+    )+};
 }
+
+own_words!(OAuthGrant ShareSession SigningAlgorithm SubjectTokenType);

@@ -6,7 +6,10 @@ use super::{
     histogram::{Histogram, bucket},
     pack,
 };
-use crate::trace::{Outcome, StoppedBy, Trace};
+use crate::{
+    chat,
+    trace::{Outcome, StoppedBy, Trace},
+};
 
 /// The most that one exchange adds to a sum: what a model's service says is not to be trusted with
 /// more, and a sum of a million such is still a number.
@@ -203,7 +206,7 @@ impl Exchange {
     pub(super) fn of(trace: &Trace) -> Self {
         let usage = |name| trace.usage.as_ref().and_then(|usage| usage.get(name));
         let tokens = ["prompt_tokens", "completion_tokens"].map(|name| {
-            let tokens = usage(name).and_then(Value::as_u64);
+            let tokens = usage(name).and_then(chat::tokens);
             tokens.unwrap_or_default().min(MOST)
         });
         let cost = usage("cost").and_then(Value::as_f64);
@@ -265,7 +268,7 @@ mod tests {
         for odd in [
             json!({"cost": -1}),
             json!({"cost": "1"}),
-            json!({"prompt_tokens": 1.5}),
+            json!({"prompt_tokens": -1.5}),
         ] {
             let sum = figures(Outcome::Ok, odd);
             assert_eq!((sum.priced, sum.input_tokens), (0, 0));

@@ -111,6 +111,7 @@ impl Cell {
                 tool,
                 outcome,
                 duration,
+                ..
             } = measure
             else {
                 return;

@@ -24,6 +24,7 @@ use crate::{
     registry::{
         api_key::{ApiKey, ApiKeyDigest},
         api_keys::ApiKeys,
+        call_limits::CallLimit,
         error::Error,
     },
 };
@@ -65,14 +66,14 @@ impl KeyCache {
         // One statement, so that keys and version are of the same moment.
         let rows = sql(
             "SELECT k.id, k.organization, k.project, k.name, k.digest, k.created_at, k.expires_at,
-                 k.last_used_at, c.value
+                 k.last_used_at, k.calls_per_minute, k.calls_per_day, k.calls_at_once, c.value
              FROM mcp_counters AS c LEFT JOIN mcp_api_keys AS k ON 1 = 1
              WHERE c.name = 'api_keys'",
         )
         .fetch_all(&mut *database.reading().await?)
         .await?;
         let version = match rows.first() {
-            Some(row) => row.try_get(8)?,
+            Some(row) => row.try_get(11)?,
             None => 0,
         };
         let mut keys = Vec::with_capacity(rows.len());
@@ -134,6 +135,15 @@ pub(super) fn read(row: &AnyRow) -> Result<Option<ApiKey>, sqlx::Error> {
     key.created_at = at(5)?;
     key.expires_at = at(6)?;
     key.last_used_at = at(7)?;
+    for (column, of) in (8..).zip(CallLimit::ALL) {
+        let calls = row.try_get::<Option<i64>, _>(column)?;
+        // One that is none, which only somebody else has written, allows one call: it is no way to have
+        // more of them.
+        if let Some(calls) = calls {
+            let calls = calls.clamp(1, i64::from(u32::MAX)).unsigned_abs() as u32;
+            key.limits = key.limits.with(of, calls).unwrap_or(key.limits);
+        }
+    }
     Ok(Some(key))
 }
 

@@ -19,6 +19,7 @@ use crate::{
         api_key::{ApiKey, ApiKeyId},
         api_key_store::{API_KEYS, ApiKeyStore, full},
         api_keys::ApiKeys,
+        call_limits::CallLimit,
         error::Error,
         future::BoxFuture,
     },
@@ -89,7 +90,8 @@ impl ApiKeyStore for SqlRegistry {
 
 async fn list(database: &Database, organization: &str) -> Result<Vec<ApiKey>, Error> {
     let rows = sql(
-        "SELECT id, organization, project, name, digest, created_at, expires_at, last_used_at
+        "SELECT id, organization, project, name, digest, created_at, expires_at, last_used_at,
+             calls_per_minute, calls_per_day, calls_at_once
          FROM mcp_api_keys WHERE organization = $1
          ORDER BY COALESCE(created_at, 0) DESC, id DESC",
     )
@@ -115,8 +117,9 @@ async fn insert(database: &Database, key: &ApiKey) -> Result<Option<i64>, Error>
         .await?
         .try_get(0)?;
     let inserted = sql("INSERT INTO mcp_api_keys
-             (id, organization, project, name, digest, created_at, expires_at, last_used_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             (id, organization, project, name, digest, created_at, expires_at, last_used_at,
+              calls_per_minute, calls_per_day, calls_at_once)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT DO NOTHING")
     .bind(key.id.to_string())
     .bind(organization)
@@ -126,6 +129,9 @@ async fn insert(database: &Database, key: &ApiKey) -> Result<Option<i64>, Error>
     .bind(key.created_at.map(milliseconds))
     .bind(key.expires_at.map(milliseconds))
     .bind(key.last_used_at.map(milliseconds))
+    .bind(key.limits.get(CallLimit::PerMinute).map(i64::from))
+    .bind(key.limits.get(CallLimit::PerDay).map(i64::from))
+    .bind(key.limits.get(CallLimit::AtOnce).map(i64::from))
     .execute(&mut *tx)
     .await?;
     if inserted.rows_affected() == 0 {

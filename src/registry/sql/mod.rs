@@ -9,6 +9,7 @@
 //!                                       ├─────── overview: figures of exchanges over time
 //!                                       ├─────── models: aliases and defaults, all in memory
 //!                                       ├─────── API keys of callers: digests, all in memory
+//!                                       ├─────── usage: what is used of limits and budgets
 //!                                       ├─────── reseal: with the newest key, in small steps
 //!                                       └─────── traces: records of exchanges, for a week
 //! ```
@@ -54,6 +55,9 @@ mod trace_queue;
 mod trace_record;
 mod traces;
 mod upkeep;
+mod usage;
+mod usage_queue;
+mod usage_rows;
 mod version;
 
 pub use self::{

@@ -104,6 +104,6 @@ pub(super) async fn stored(
 fn read(text: &str) -> Option<Arc<ModelRules>> {
     let tree = Tree::json(text.as_bytes()).ok()?;
     let members = Node::new(&tree, &WORDS).table("must be an object").ok()?;
-    members.allow(["models", "defaults"]).ok()?;
+    members.allow(["models", "defaults", "projects"]).ok()?;
     read_rules(&members).ok().map(Arc::new)
 }

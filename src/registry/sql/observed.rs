@@ -142,6 +142,7 @@ enum Reason {
     CredentialInvalid,
     TokenMissing,
     TokenRefused,
+    TokenUnfit(String),
     TooManyCredentials,
     NoTools,
 }
@@ -157,6 +158,7 @@ impl From<&Failure> for FailureRecord {
                 Inactive::CredentialInvalid => Reason::CredentialInvalid,
                 Inactive::TokenMissing => Reason::TokenMissing,
                 Inactive::TokenRefused => Reason::TokenRefused,
+                Inactive::TokenUnfit { message } => Reason::TokenUnfit(message.to_string()),
                 Inactive::TooManyCredentials => Reason::TooManyCredentials,
                 Inactive::NoTools => Reason::NoTools,
             },
@@ -175,6 +177,9 @@ impl From<FailureRecord> for Failure {
             Reason::CredentialInvalid => Inactive::CredentialInvalid,
             Reason::TokenMissing => Inactive::TokenMissing,
             Reason::TokenRefused => Inactive::TokenRefused,
+            Reason::TokenUnfit(message) => Inactive::TokenUnfit {
+                message: message.into(),
+            },
             Reason::TooManyCredentials => Inactive::TooManyCredentials,
             Reason::NoTools => Inactive::NoTools,
         };

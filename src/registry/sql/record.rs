@@ -21,8 +21,8 @@ use crate::{
     registry::{
         Auth, AuthKind, Error, Gate, OAuth2, Projects, Server, ServerId, Source, StaticHeader,
         members::{
-            self, Blank, Fault, Given, HeaderValue, Kind, Members, Node, SERVER, Tree, Word, Words,
-            Writer,
+            self, Blank, ClientProof, Entered, Fault, Given, HeaderValue, Kind, Members, Node,
+            SERVER, Tree, Word, Words, Writer,
         },
     },
     secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
@@ -226,7 +226,7 @@ impl<'t> Record<'t> {
         }
         let has_secret = match &server.auth {
             Auth::StaticHeaders(_) => true,
-            Auth::OAuth2(oauth) => oauth.client_secret.is_some(),
+            Auth::OAuth2(oauth) => oauth.has_proof(),
             Auth::None | Auth::TokenPassthrough(_) | Auth::Unreadable(_) => false,
         };
         let is_sealed = has_secret || url_keys::covered(&server.url) != server.url;
@@ -350,14 +350,15 @@ impl members::Secrets for Stored {
         ))
     }
 
-    fn client_secret(
+    fn client_proof(
         &self,
         auth: &Members<'_>,
+        proof: ClientProof,
         _: &OAuth2,
         _: &Url,
-    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
-        match auth.get("client_secret") {
-            Some(_) => self.secret(auth, "client_secret"),
+    ) -> Result<Entered<SecretString>, Fault> {
+        match auth.get(proof.member()) {
+            Some(_) => self.secret(auth, proof.member()),
             None => Ok((None, None)),
         }
     }

@@ -28,6 +28,7 @@ use super::{
     observe::{self, QueuedObservation},
     schema,
     trace_queue::Queue,
+    usage_queue::{self, Take},
 };
 use crate::secret::KeyRing;
 
@@ -35,7 +36,7 @@ use crate::secret::KeyRing;
 /// API keys in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`], [`OverviewStore`],
+/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`], [`OverviewStore`], [`UsageStore`],
 /// [`AuditStore`](crate::registry::AuditStore) and
 /// [`OperatorSessionStore`](crate::registry::OperatorSessionStore).
 /// Removing a server removes its credentials, its pending authorizations and its observations in
@@ -61,6 +62,9 @@ use crate::secret::KeyRing;
 /// traces are still written, in a background task, when the registry is dropped; call
 /// [`SqlRegistry::close`] before the process ends.
 ///
+/// What is used of limits and budgets is counted by the database's clock; SQLite has that of the
+/// machine.
+///
 /// What operators did is kept whole, up to 1,000,000 entries per organization; of their sessions at
 /// most 10,000.
 ///
@@ -79,6 +83,7 @@ use crate::secret::KeyRing;
 /// [`ModelStore`]: crate::registry::ModelStore
 /// [`ApiKeyStore`]: crate::registry::ApiKeyStore
 /// [`OverviewStore`]: crate::registry::overview::OverviewStore
+/// [`UsageStore`]: crate::registry::usage::UsageStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
 /// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable
@@ -122,6 +127,7 @@ pub(super) struct Shared {
     pub(super) keys: Arc<KeyCache>,
     pub(super) observing: mpsc::Sender<QueuedObservation>,
     pub(super) traces: Queue,
+    pub(super) taking: mpsc::Sender<Take>,
     /// The key of the exchanges, once it was read.
     pub(super) exchange_key: OnceLock<[u8; 32]>,
     pub(super) tasks: Vec<AbortHandle>,
@@ -176,6 +182,7 @@ impl SqlRegistry {
         let follower = follow::follow(database.clone(), kept, wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
+        let (taking, takes) = mpsc::channel(usage_queue::QUEUE);
         let ring: Ring = Arc::new(ArcSwap::from_pointee(ring));
         let (traces, recorder) = Queue::new(database.clone(), ring.clone());
         // It outlives the registry, since it first writes what waits.
@@ -184,6 +191,8 @@ impl SqlRegistry {
             tokio::spawn(follower).abort_handle(),
             tokio::spawn(writer).abort_handle(),
             tokio::spawn(room::sweep(database.clone())).abort_handle(),
+            tokio::spawn(usage_queue::serve(database.clone(), takes)).abort_handle(),
+            tokio::spawn(usage_queue::sweep(database.clone())).abort_handle(),
         ];
         tasks.extend(listener.map(|listener| tokio::spawn(listener).abort_handle()));
         Ok(Self {
@@ -195,6 +204,7 @@ impl SqlRegistry {
                 keys,
                 observing,
                 traces,
+                taking,
                 exchange_key: OnceLock::new(),
                 tasks,
                 whence,

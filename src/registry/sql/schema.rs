@@ -14,13 +14,14 @@ use super::{
 use crate::secret::KeyRing;
 
 /// The steps from each version to the next, the first from nothing. A released one never changes.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     include_str!("schema.sql"),
     include_str!("models.sql"),
     include_str!("overview.sql"),
     include_str!("api_keys.sql"),
     include_str!("audit.sql"),
     include_str!("traces.sql"),
+    include_str!("usage.sql"),
 ];
 
 /// Creates the tables, or brings them up to date; and makes sure that `ring` opens everything.

@@ -1,7 +1,7 @@
 //! The loop told by one answer at its end: the upstream's own, the last one with its receipt, or an
 //! error of ours.
 
-use std::future::Future;
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, response};
@@ -144,8 +144,16 @@ pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpB
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
     ) {
         // There is room for one more within a second, or as soon as another request has ended.
-        let soon = HeaderValue::from_static("1");
-        parts.headers.insert(header::RETRY_AFTER, soon);
+        let wait = refusal.retry_after().unwrap_or(Duration::from_secs(1));
+        let seconds = wait.as_millis().div_ceil(1000) as u64;
+        parts.headers.insert(header::RETRY_AFTER, seconds.into());
+    }
+    if refusal.retry_after().is_some() {
+        // The SDKs of OpenAI repeat a 429 at once where the wait is longer than they would.
+        let name = HeaderName::from_static("x-should-retry");
+        parts
+            .headers
+            .insert(name, HeaderValue::from_static("false"));
     }
     rewritten(parts, vec![refusal.body().into()])
 }

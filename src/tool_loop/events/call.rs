@@ -49,9 +49,10 @@ impl CallEvents {
         self.told.put(Kind::Started { title, arguments });
     }
 
-    /// Takes the call's progress, as it comes.
-    pub(crate) fn on_progress(&self) -> OnProgress {
-        let (told, payloads) = (self.told.clone(), self.payloads.clone());
+    /// Takes the call's progress, as it comes; its texts are told only where they may be.
+    pub(crate) fn on_progress(&self, has_texts: bool) -> OnProgress {
+        let payloads = self.payloads.clone().filter(|_| has_texts);
+        let told = self.told.clone();
         Arc::new(move |progress: &Progress| told.progress(progress, payloads.as_deref()))
     }
 

@@ -180,8 +180,12 @@ mod tests {
             result_bytes: 4,
             truncated: false,
             is_cleaned: false,
+            is_denied: false,
             message: "{}".into(),
+            is_search: false,
             is_beyond: false,
+            limit: None,
+            cost: None,
         }
     }
 
@@ -189,7 +193,7 @@ mod tests {
     async fn progress_is_told_as_it_comes_and_its_text_only_where_that_is_allowed() {
         for payloads in [false, true] {
             let (call, reader) = begun(payloads).await;
-            let on_progress = call.on_progress();
+            let on_progress = call.on_progress(true);
             tell(
                 &on_progress,
                 1.0,
@@ -213,7 +217,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn progress_that_floods_is_told_ten_times_a_second() {
         let (call, reader) = begun(false).await;
-        let on_progress = call.on_progress();
+        let on_progress = call.on_progress(true);
         let floods = async {
             for step in 0..10_000 {
                 tell(&on_progress, f64::from(step), None, None);
@@ -248,7 +252,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_latest_progress_waits_for_a_slow_reader_and_the_end_stands_behind_it() {
         let (call, reader) = begun(true).await;
-        let on_progress = call.on_progress();
+        let on_progress = call.on_progress(true);
         for step in 0..100_000 {
             tell(&on_progress, f64::from(step), None, Some("working"));
         }
@@ -275,7 +279,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn progress_that_goes_back_or_is_no_number_is_not_told() {
         let (call, reader) = begun(false).await;
-        let on_progress = call.on_progress();
+        let on_progress = call.on_progress(true);
         for (progress, total) in [
             (5.0, None),
             (4.0, None),
@@ -297,14 +301,14 @@ mod tests {
         let (events, reader) = Events::new(None, false);
         let (one, other) = (begin(&events, "a"), begin(&events, "b"));
         assert_eq!(next(&reader).await.len(), 2);
-        tell(&one.on_progress(), 1.0, None, None);
+        tell(&one.on_progress(true), 1.0, None, None);
         assert_eq!(next(&reader).await.len(), 1);
         let began = Instant::now();
-        tell(&one.on_progress(), 2.0, None, None);
+        tell(&one.on_progress(true), 2.0, None, None);
         other.finish(&result(), "done");
         assert_eq!(next(&reader).await.len(), 2);
         assert_eq!(began.elapsed(), Duration::ZERO);
-        tell(&one.on_progress(), 3.0, None, None);
+        tell(&one.on_progress(true), 3.0, None, None);
         assert_eq!(next(&reader).await[0]["progress"], 3);
         assert_eq!(began.elapsed(), Duration::from_millis(100));
     }
@@ -333,7 +337,7 @@ mod tests {
         let call = begin(&events, "a");
         let queue = reader.queue.clone();
         drop(reader);
-        tell(&call.on_progress(), 1.0, None, Some("working"));
+        tell(&call.on_progress(true), 1.0, None, Some("working"));
         call.finish(&result(), "done");
         begin(&events, "b");
         assert!(queue.take_all().is_empty());

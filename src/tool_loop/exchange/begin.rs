@@ -25,7 +25,7 @@ use crate::{
         options::Options,
         receipt::Receipt,
         record::Record,
-        resolve,
+        resolve, searching, spending,
         ways::default,
     },
     within::within,
@@ -64,6 +64,13 @@ impl Prepared {
         let looked_up = self.looked_up.take();
         let (gateway, options) = (&self.gateway, &self.options);
         let project = gateway.project_of(&self.caller)?;
+        if let Some(spending) = spending::check(gateway, &project).await? {
+            self.record.spends(spending, gateway);
+            // Whether it counts is not up to the caller.
+            if self.request.stream {
+                self.request.ask_for_usage();
+            }
+        }
         let tokens = &self.caller.tokens;
         let wanted = (&*options.servers, &*options.rules, options.only());
         let whose = (&project, tokens);
@@ -72,10 +79,19 @@ impl Prepared {
             false => found.await?,
             true => in_time(found).await?,
         };
-        conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
         if options.enabled {
             choice::say(&mut self.request, &options.labels, &catalog)?;
         }
+        let catalog = match options.loops(&self.request, &gateway.settings) {
+            true => {
+                let wanted = options.tool_search;
+                searching::told(catalog, &self.request, wanted, &gateway.settings)
+            }
+            false => catalog,
+        };
+        let (request, way) = (&self.request, options.way.as_deref());
+        let lacking = || options.lacks_for_search(request, catalog.len(), &gateway.settings);
+        conflicts::check(gateway, request, &catalog, way, lacking)?;
         let catalog = Arc::new(catalog);
         self.record.offers(&catalog);
         Ok((project, catalog))
@@ -183,6 +199,7 @@ impl Exchange {
             streamed: None,
             takes: Takes::default(),
             known: Vec::new(),
+            cleared: Vec::new(),
         }
     }
 }

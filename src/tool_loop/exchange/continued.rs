@@ -67,8 +67,8 @@ impl Exchange {
             return;
         };
         let message = Bytes::from(Box::<str>::from(message).into_string());
-        let calls = ToolCall::of_turn(&message, open.is_cut);
         let catalog = self.catalog.clone();
+        let calls = claim::meant(ToolCall::of_turn(&message, open.is_cut), &catalog);
         let owners = claim::owners(&calls, &catalog, &self.request.tools);
         self.known = known(&open.calls);
         let round = self.round(Some(message), &calls, owners);
@@ -185,6 +185,9 @@ impl Exchange {
             .map(|(place, call)| (place, call.clone()))
             .unzip();
         let (record, catalog) = (answers.record, self.catalog_of(answers.record).await);
+        // Whether the model searches now or not, what it said may be from when it did.
+        let catalog = Arc::new(Catalog::clone(&catalog).searched(Vec::new()));
+        let calls = claim::meant(calls, &catalog);
         let owners = claim::owners(&calls, &catalog, &self.request.tools);
         let begin = places.iter().copied().zip(owners.iter().map(may_run_again));
         let begin: Vec<_> = begin.collect();

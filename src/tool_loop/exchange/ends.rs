@@ -7,9 +7,11 @@ use crate::{
     tool_loop::{
         delivery::{Delivery, Reply, Shown, reply},
         failure::Failure,
+        kept_turns::hand_back::Terms,
         receipt::HandedBack,
         record::Ending,
         repeat::{again, taken},
+        unfinished,
     },
     trace::StoppedBy,
 };
@@ -34,7 +36,8 @@ impl Exchange {
     ) -> Reply {
         // One at the end of the rounds is an answer, too.
         let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
-        let handed_back = self.keep(turn, owners, is_answer).await;
+        let handed_back = self.keep(turn, owners, reason, is_answer).await;
+        let shown = shown.or_else(|| unfinished::without_searches(turn, owners, reason));
         self.park_sessions();
         let mut closing = match is_answer {
             true => self.receipt.closing(reason),
@@ -56,6 +59,7 @@ impl Exchange {
         &mut self,
         turn: &Turn,
         owners: &[Owner<'_>],
+        reason: StoppedBy,
         is_answer: bool,
     ) -> Option<HandedBack> {
         if is_answer {
@@ -63,8 +67,11 @@ impl Exchange {
             self.receipt.kept(is_kept);
             return None;
         }
-        let tools_ran = self.receipt.tools_ran();
-        let handed_back = self.keeper.hand_back(turn, owners, tools_ran).await;
+        let terms = Terms {
+            asks_first: reason == StoppedBy::AskFirst,
+            tools_ran: self.receipt.tools_ran(),
+        };
+        let handed_back = self.keeper.hand_back(turn, owners, terms).await;
         match handed_back {
             Some(_) => self.receipt.kept(true),
             None => self.keeper.give_up_room().await,

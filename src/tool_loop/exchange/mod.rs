@@ -1,6 +1,7 @@
 //! One request with all its turns: what its steps share.
 
 pub(crate) mod begin;
+mod cleared;
 mod continued;
 mod ends;
 mod last_turn;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 
 use super::{
     call_result::CallResult,
+    clearance::Clearance,
     delivery::Reply,
     events::Events,
     gateway::Gateway,
@@ -70,6 +72,9 @@ pub(crate) struct Exchange {
     pub(super) takes: Takes,
     /// The results that the next batch has from an equal request.
     pub(super) known: Vec<Option<CallResult>>,
+    /// What checks and guards have made of the calls of the next batch, by their places, as far as that
+    /// is known.
+    pub(super) cleared: Vec<Option<Clearance>>,
 }
 
 /// The end of an exchange that goes on with no further turn.
@@ -96,7 +101,8 @@ impl Exchange {
 
     /// Records how the exchange ended, and passes its result on.
     pub(super) fn end<T>(&mut self, ending: Ending, result: T) -> T {
-        self.record.used(self.receipt.take_total());
+        let (usage, is_cost_known) = self.receipt.take_total();
+        self.record.used(usage, is_cost_known);
         self.record.end(ending);
         result
     }
@@ -114,6 +120,7 @@ impl Stop {
 impl Drop for Exchange {
     /// A record that outlives the exchange still has its usage.
     fn drop(&mut self) {
-        self.record.used(self.receipt.take_total());
+        let (usage, is_cost_known) = self.receipt.take_total();
+        self.record.used(usage, is_cost_known);
     }
 }

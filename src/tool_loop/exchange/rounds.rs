@@ -130,7 +130,11 @@ impl Exchange {
         let ends = self.budget.batch_ends();
         let allowed = self.budget.take_calls(calls.len().min(turn_calls));
         let parallel = self.request.parallel;
-        let round = self.record.round();
+        let is_search = calls.iter().all(|(_, owner)| owner.is_search());
+        let round = match self.receipt.is_round(is_search) {
+            true => self.record.round(),
+            false => self.record.next_round(),
+        };
         // A repeat goes on counting where the first ended, as the receipt does.
         let events = self.events.as_ref();
         let events = events.map(|events| events.of_round(self.receipt.rounds() + 1));
@@ -144,6 +148,7 @@ impl Exchange {
         let (caller, project) = (self.caller.clone(), self.project.clone());
         let (sessions, record) = (self.sessions.clone(), self.record.clone());
         let own = self.request.tools.clone();
+        let cleared = std::mem::take(&mut self.cleared);
         let calls: Vec<ToolCall> = calls.iter().map(|(call, _)| (*call).clone()).collect();
         let told = hang_up.clone();
         let is_told_of = events.is_some();
@@ -159,6 +164,8 @@ impl Exchange {
                 allowed,
                 parallel,
                 approval,
+                is_searched: catalog.is_searched(),
+                cleared: &cleared,
                 media: &media,
                 hang_up: &told,
                 record: &record,

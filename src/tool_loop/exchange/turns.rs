@@ -120,13 +120,16 @@ impl Exchange {
         if is_relayed {
             let (usage, last_words) = (self.request.include_usage, self.last_words());
             self.is_answered = true;
-            let reply = relay::with_receipt(response, &self.record, reading, usage, last_words);
+            let adds_usage = self.request.adds_usage();
+            let chunk = (usage, adds_usage);
+            let reply = relay::with_receipt(response, &self.record, reading, chunk, last_words);
             return Err(Missed::Stop(Stop::Reply(reply)));
         }
         match delivery.read(response, reading).await {
             Ok(mut turn) => {
                 self.remember(&changed, upstream.path());
                 self.count(&mut turn);
+                turn.calls = claim::meant(turn.calls, &self.catalog);
                 Ok(turn)
             }
             Err(NoTurn::Stream(failure)) => Err(Missed::Failed(failure)),
@@ -152,7 +155,7 @@ impl Exchange {
         loop {
             let answer = self.ask(upstream, delivery, &turn).await?;
             let status = answer.status();
-            let may_omit = self.reads && rejected::may_name(status);
+            let may_omit = self.may_omit() && rejected::may_name(status);
             let may_change = !changed.is_request && (may_omit || self.may_shorten(status));
             let may_drop = rejected::may_be_media(status) && self.conversation.has_media();
             if !(may_change || may_drop) {
@@ -228,12 +231,17 @@ impl Exchange {
         delivery: &mut impl Delivery,
         turn: &Span,
     ) -> Result<Response<InnerBody>, Missed> {
-        let asked = upstream.ask(self.conversation.turn(self.receipt.tools_ran()));
-        match delivery.alive(asked.instrument(turn.clone())).await {
-            Ok(response) => {
-                self.record.answering(response.status());
-                Ok(response)
-            }
+        let body = self.conversation.turn(self.receipt.tools_ran());
+        let meter = self.record.asking(&body);
+        let asked = upstream.ask(body).instrument(turn.clone());
+        let answer = delivery.alive(asked).await;
+        let status = answer.as_ref().map(Response::status);
+        self.record.answering(status.ok());
+        match answer {
+            Ok(response) => Ok(match meter {
+                Some(meter) => response.map(|body| meter.reading(body)),
+                None => response,
+            }),
             Err(error) if !self.is_late(delivery) => {
                 let stop = self.end(Ending::UpstreamFailed, Stop::Inner(error));
                 Err(Missed::Stop(stop))
@@ -244,6 +252,12 @@ impl Exchange {
                 Err(Missed::Failed(Failure::unanswered()))
             }
         }
+    }
+
+    /// Returns `true` if turns leave out what the service rejects: those of the loop, and a request to
+    /// which something was added that the caller knows nothing of.
+    pub(crate) fn may_omit(&self) -> bool {
+        self.reads || self.request.adds_usage()
     }
 
     /// Leaves out what this rejection names, or puts back what it misses; returns `false` where the
@@ -286,8 +300,9 @@ impl Exchange {
 
     /// Passes on an answer that has nothing of ours in it, and is nothing to go on with.
     fn passed_on(&self, response: Response<InnerBody>, reading: Reading) -> Reply {
-        if self.record.is_heard() {
-            return relay::passed_on(response, &self.record, reading);
+        if self.record.counts() {
+            let adds_usage = self.request.adds_usage();
+            return relay::passed_on(response, &self.record, reading, adds_usage);
         }
         self.record.end(match response.status().is_success() {
             true => Ending::PassedOn,

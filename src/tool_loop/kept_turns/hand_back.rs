@@ -9,11 +9,20 @@ use bytes::Bytes;
 use super::{keeper::Keeper, room};
 use crate::{
     catalog::Owner,
-    chat::{ToolCall, Turn, is_media_message, is_sendable},
+    chat::{ToolCall, Turn, as_meant, is_media_message, is_sendable},
     kept::{KeptCall, KeptTurn, PLACES, handed_back},
-    registry::{ExchangeId, ToolPolicy},
+    registry::ExchangeId,
     tool_loop::receipt::HandedBack,
 };
+
+/// The terms on which a turn goes back.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// One of its calls needs an approval.
+    pub(crate) asks_first: bool,
+    /// Turns were executed before it.
+    pub(crate) tools_ran: bool,
+}
 
 impl Keeper {
     /// Reserves room for the results of a number of calls; returns `false` where they must not run,
@@ -47,14 +56,15 @@ impl Keeper {
         &mut self,
         turn: &Turn,
         owners: &[Owner<'_>],
-        tools_ran: bool,
+        terms: Terms,
     ) -> Option<HandedBack> {
-        if !(self.splits && is_split(turn, owners, tools_ran)) {
+        if !(self.splits && is_split(turn, owners, terms)) {
             return None;
         }
+        let asks_first = terms.asks_first;
         let message = turn.message.clone()?;
         let mut kept = self.kept_turn(turn, &message, owners);
-        let asks_first = kept.asks_first;
+        kept.asks_first = asks_first;
         let open = kept.calls.iter().filter(|call| call.is_ours).count();
         let room = room::reserved(open, &self.gateway.settings.limits);
         let (id, expected) = self.next_record();
@@ -69,26 +79,28 @@ impl Keeper {
         put?;
         self.room = None;
         self.last = Some(record);
-        let goes = |place: usize| asks_first || owners.get(place).is_some_and(is_own);
+        let goes = |owner: &Owner<'_>| asks_first && !owner.is_search() || is_own(owner);
+        let goes = |place: usize| owners.get(place).is_some_and(goes);
         let id = |place| goes(place).then(|| ids.write(record, place));
+        let meant = as_meant(&message, &turn.calls);
         Some(HandedBack {
-            calls: handed_back(&message, id, false)?,
-            delta: handed_back(&message, id, true)?,
+            calls: handed_back(&meant, id, false)?,
+            delta: handed_back(&meant, id, true)?,
         })
     }
 
     /// The record of a turn whose calls have these owners; none of them has run.
     fn kept_turn(&self, turn: &Turn, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
-        let call = |owner: &Owner<'_>| KeptCall {
+        let call = |(owner, call): (&Owner<'_>, &ToolCall)| KeptCall {
             is_ours: !is_own(owner),
+            is_through: call.through.is_some(),
             ..KeptCall::default()
         };
         KeptTurn {
             before: self.executed.clone(),
             turn: message.clone(),
-            calls: owners.iter().map(call).collect(),
+            calls: owners.iter().zip(&turn.calls).map(call).collect(),
             is_sendable: is_sendable(turn.calls.iter()),
-            asks_first: owners.iter().any(asks_first),
             servers: self.servers.clone(),
             tools: self.tools.clone(),
             ..KeptTurn::default()
@@ -112,20 +124,14 @@ impl Keeper {
 }
 
 /// Returns `true` if this turn is to go back in part, where that is possible.
-fn is_split(turn: &Turn, owners: &[Owner<'_>], tools_ran: bool) -> bool {
-    let asks_first = owners.iter().any(asks_first);
+fn is_split(turn: &Turn, owners: &[Owner<'_>], terms: Terms) -> bool {
     let own = owners.iter().filter(|owner| is_own(owner)).count();
-    let is_needed = own < owners.len() || tools_ran;
+    let is_needed = own < owners.len() || terms.tools_ran;
     // Nobody can go on from a turn that was cut short.
     let is_whole = owners.len() <= PLACES && !turn.calls.iter().any(ToolCall::is_cut);
-    is_whole && (asks_first || own > 0 && is_needed)
+    is_whole && (terms.asks_first || own > 0 && is_needed)
 }
 
 fn is_own(owner: &Owner<'_>) -> bool {
     matches!(owner, Owner::Caller)
-}
-
-fn asks_first(owner: &Owner<'_>) -> bool {
-    let policy = owner.entry().map(|entry| entry.policy);
-    policy == Some(ToolPolicy::AskFirst)
 }

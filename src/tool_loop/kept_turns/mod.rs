@@ -12,7 +12,7 @@
 //! answered its own; then `open_calls` claims them, so that each runs once. What all of this needs
 //! to remember for one request is the [`Keeper`]'s.
 
-mod hand_back;
+pub(crate) mod hand_back;
 mod keeper;
 mod open_calls;
 pub(crate) mod restore;

@@ -36,7 +36,7 @@ pub(crate) struct CallRecord<'a> {
 pub(crate) enum Checked {
     /// As the model sent them.
     AsSent(Box<RawValue>),
-    /// As they were meant.
+    /// As they were meant, or as a guard rewrote them.
     Reread(Box<RawValue>),
 }
 
@@ -44,6 +44,13 @@ impl Checked {
     pub(crate) fn text(&self) -> &RawValue {
         match self {
             Self::AsSent(text) | Self::Reread(text) => text,
+        }
+    }
+
+    /// The same in the place of what the model sent.
+    pub(crate) fn rewritten(self) -> Self {
+        match self {
+            Self::AsSent(text) | Self::Reread(text) => Self::Reread(text),
         }
     }
 }

@@ -8,13 +8,15 @@ use std::{
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
 use super::{
-    super::gateway::Gateway,
+    super::{gateway::Gateway, spending::Spending},
     ending::Ending,
     fields::whole,
+    meter::Meter,
     turn::{TurnRecord, TurnSummary},
 };
 use crate::{
@@ -54,6 +56,8 @@ pub(super) struct Inner {
     pub(super) catalog: OnceLock<Arc<Catalog>>,
     /// Finds the credentials of this exchange, once a text may have them in it.
     credentials: OnceLock<Arc<Scrubber>>,
+    /// Where the project's use of its models is counted, if it has a budget, and how.
+    spending: OnceLock<(Spending, Arc<Gateway>)>,
     /// `None` where nobody listens.
     pub(super) audience: Option<Audience>,
     state: Mutex<State>,
@@ -74,6 +78,14 @@ pub(super) struct State {
     pub(super) calls: u64,
     turn: Option<TurnRecord>,
     usage: Usage,
+    /// A turn has a cost that nobody knows.
+    is_cost_unknown: bool,
+    /// The cost of the calls that were answered, also of those that nobody waited for.
+    paid: Option<f64>,
+    /// What goes by in the turn that is under way, where the project has a budget.
+    meter: Option<Meter>,
+    /// What turns may have used whose service has not said it.
+    estimated: Usage,
     /// The servers that were named.
     servers: Vec<String>,
     pub(super) log: TraceLog,
@@ -123,6 +135,7 @@ impl Record {
             tokens: tokens.clone(),
             catalog: OnceLock::new(),
             credentials: OnceLock::new(),
+            spending: OnceLock::new(),
             audience,
             state: Mutex::new(state),
         }))
@@ -142,6 +155,11 @@ impl Record {
     /// Returns `true` if there is a sink for the [`Trace`].
     pub(crate) fn is_heard(&self) -> bool {
         self.0.audience.is_some()
+    }
+
+    /// Returns `true` if it matters to somebody what the exchange uses.
+    pub(crate) fn counts(&self) -> bool {
+        self.0.gateway().is_some()
     }
 
     /// Records which tools the model is offered.
@@ -209,9 +227,16 @@ impl Record {
         self.0.content() != Payloads::Off
     }
 
-    /// Records what the turns until now have used, all together.
-    pub(crate) fn used(&self, usage: Usage) {
-        self.0.state().usage = usage;
+    /// Counts what the exchange uses, once it has ended.
+    pub(crate) fn spends(&self, spending: Spending, gateway: &Arc<Gateway>) {
+        let _ = self.0.spending.set((spending, gateway.clone()));
+    }
+
+    /// Records what the turns until now have used, all together, and whether the cost of each is known.
+    pub(crate) fn used(&self, usage: Usage, is_cost_known: bool) {
+        let mut state = self.0.state();
+        state.usage = usage;
+        state.is_cost_unknown = !is_cost_known;
     }
 
     /// Records that a batch of calls begins; returns its number.
@@ -219,6 +244,11 @@ impl Record {
         let mut state = self.0.state();
         state.rounds += 1;
         state.rounds
+    }
+
+    /// The number that the next batch will have: a search before it is none itself.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.0.state().rounds + 1
     }
 
     /// Records that a turn has made so many calls more than it may: one line for all of them.
@@ -263,11 +293,34 @@ impl Record {
         span
     }
 
-    /// Records the status of the turn's answer.
-    pub(crate) fn answering(&self, status: StatusCode) {
-        if let Some(turn) = &mut self.0.state().turn {
+    /// Returns `true` if the project has a budget.
+    pub(crate) fn has_budget(&self) -> bool {
+        self.0.spending.get().is_some()
+    }
+
+    /// Records that the turn asks for an answer to this; it is to be read through the meter, if there
+    /// is one.
+    pub(crate) fn asking(&self, body: &[Bytes]) -> Option<Meter> {
+        let meter = self.has_budget().then(|| Meter::sending(body));
+        self.0.state().meter.clone_from(&meter);
+        meter
+    }
+
+    /// Records the status of the turn's answer; `None` if there is none. Nobody pays for a failure.
+    pub(crate) fn answering(&self, status: Option<StatusCode>) {
+        let mut state = self.0.state();
+        if !status.is_some_and(|status| status.is_success()) {
+            state.meter = None;
+        }
+        if let (Some(turn), Some(status)) = (&mut state.turn, status) {
             turn.answering(status);
         }
+    }
+
+    /// Records that a call has cost this, once for each.
+    pub(crate) fn pay(&self, cost: f64) {
+        let mut state = self.0.state();
+        state.paid = Some(state.paid.unwrap_or_default() + cost);
     }
 
     /// Ends the record of the turn with an answer.
@@ -282,10 +335,14 @@ impl Record {
 
     /// Ends the record with a turn that went to the caller as it came.
     pub(crate) fn end_with(&self, mut turn: chat::Turn, ending: Ending) {
-        if let (Some(usage), Some(audience)) = (&mut turn.usage, &self.0.audience) {
+        if let (Some(usage), Some(gateway)) = (&mut turn.usage, self.0.gateway()) {
             let models = [self.0.model.as_deref(), turn.model.as_deref()];
-            audience.gateway.settings.add_cost(usage, models);
+            gateway.settings.add_cost(usage, models);
             self.0.state().usage.add(usage);
+        }
+        let cost = turn.usage.as_ref().and_then(|usage| usage.get("cost"));
+        if !cost.is_some_and(Value::is_number) {
+            self.0.state().is_cost_unknown = true;
         }
         self.turn_ended(TurnSummary {
             model: turn.model.as_deref(),
@@ -303,7 +360,7 @@ impl Record {
     }
 
     /// A text without secrets, as far as records are to be without any.
-    fn masked(&self, text: &str) -> String {
+    pub(super) fn masked(&self, text: &str) -> String {
         let audience = self.0.audience.as_ref();
         let payloads = audience.map(|audience| audience.gateway.settings.tracing.payloads);
         payloads.unwrap_or_default().masked(text)
@@ -335,6 +392,17 @@ fn last_messages(request: &ChatRequest) -> String {
     }
 }
 
+/// Returns `true` if a service has said how many tokens it has used.
+fn says_tokens(usage: Option<&Map<String, Value>>) -> bool {
+    const NAMES: [&str; 3] = ["prompt_tokens", "completion_tokens", "total_tokens"];
+    let count = |name: &&str| {
+        usage
+            .and_then(|usage| usage.get(*name))
+            .and_then(chat::tokens)
+    };
+    NAMES.iter().any(|name| count(name).is_some())
+}
+
 impl Inner {
     /// How much is kept of prompts and answers.
     fn content(&self) -> Payloads {
@@ -342,6 +410,13 @@ impl Inner {
         audience.map_or(Payloads::Off, |audience| {
             audience.gateway.settings.tracing.content()
         })
+    }
+
+    /// The gateway, where what was used is of interest to somebody.
+    fn gateway(&self) -> Option<&Gateway> {
+        let audience = self.audience.as_ref();
+        let listening = audience.map(|audience| &*audience.gateway);
+        listening.or_else(|| self.spending.get().map(|(_, gateway)| &**gateway))
     }
 
     fn scrubber(&self, other: Option<&Server>) -> Scrubber {
@@ -376,6 +451,15 @@ impl Inner {
                 "exchange"
             );
         });
+        // A budget counts what is known; as the cost of the whole it would be too little.
+        if let Some((spending, _)) = self.spending.get() {
+            let used = [state.usage.as_members(), state.estimated.as_members()];
+            spending.add(used, state.paid.unwrap_or_default());
+        }
+        if let Some(paid) = state.paid {
+            let is_rest_known = !state.is_cost_unknown;
+            state.usage.add_cost(paid, is_rest_known);
+        }
         // What goes on without its default leaves no trace, as nothing does that asks for none.
         let audience = self.audience.as_ref();
         let Some(audience) = audience.filter(|_| ending != Ending::LeftOut) else {
@@ -421,6 +505,14 @@ impl Inner {
         let Some(turn) = state.turn.take() else {
             return;
         };
+        if let Some(meter) = state.meter.take().filter(|_| !says_tokens(summary.usage)) {
+            let mut usage = meter.usage();
+            if let Some((_, gateway)) = self.spending.get() {
+                let models = [self.model.as_deref(), summary.model];
+                gateway.settings.add_cost(&mut usage, models);
+            }
+            state.estimated.add(&usage);
+        }
         if self.audience.is_some() || !turn.span().is_disabled() {
             let timing = self.timing(turn.started(), turn.started().elapsed());
             let keeps_answer = self.content() != Payloads::Off;

@@ -18,11 +18,14 @@ mod call;
 mod ending;
 mod exchange;
 mod fields;
+mod guard;
+mod meter;
 mod turn;
 
 pub(crate) use self::{
     call::{CallRecord, CallReply, Checked},
     ending::Ending,
     exchange::Record,
+    guard::GuardFact,
     turn::TurnSummary,
 };

@@ -9,6 +9,7 @@ use tracing::{Span, field::Empty};
 
 use super::fields::{span_name, whole};
 use crate::{
+    chat,
     json::Object,
     name::shortened,
     trace::{self, Outcome, Timing, TurnFact},
@@ -82,7 +83,11 @@ impl TurnRecord {
         (failure, keeps_answer): (Option<Outcome>, bool),
         log: impl FnOnce(TurnFact<&str>),
     ) {
-        let tokens = |name| summary.usage.and_then(|usage| usage.get(name)?.as_u64());
+        let tokens = |name| {
+            summary
+                .usage
+                .and_then(|usage| chat::tokens(usage.get(name)?))
+        };
         let model = summary.model.map(shortened);
         let finish_reason = summary.finish_reason.map(shortened);
         let answer = summary.message.filter(|_| keeps_answer).and_then(said);

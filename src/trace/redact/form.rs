@@ -1,11 +1,14 @@
 //! Secrets in plain text: by the form that their issuers give them, or by what they are given to.
 
-use std::sync::LazyLock;
+use std::{ops::Range, sync::LazyLock};
 
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use memchr::memchr;
 
-use super::mark::{REDACTED, visited};
+use super::{
+    finds::Finds,
+    mark::{REDACTED, visited},
+};
 
 /// The prefixes of well-known issuers' secrets, as they are written.
 const PREFIXES: [&str; 34] = [
@@ -45,8 +48,8 @@ const PREFIXES: [&str; 34] = [
     "eyJ",
 ];
 
-/// The schemes of credentials that stand in front of them.
-const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+/// The schemes of credentials that stand in front of them, as in headers and as in URLs.
+const SCHEMES: [&str; 4] = ["bearer ", "basic ", "bearer%20", "basic%20"];
 
 /// Names in front of `=` or `:`, as people write them.
 const WRITTEN: [&str; 18] = [
@@ -88,21 +91,21 @@ static FORMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
 
 /// Copies text that has no strings of JSON in it. Whether it ends with a name and `=`, so that
 /// what comes next is its value.
-pub(super) fn plain(text: &str, out: &mut String) -> bool {
+pub(super) fn plain(text: &str, finds: Finds, out: &mut String) -> bool {
     let Some(forms) = &*FORMS else {
         return false;
     };
     let (mut copied, mut at) = (0, 0);
     let mut is_assigned = false;
-    // Up to here nothing is given to the name that all of it is part of.
-    let mut unassigned = 0;
+    // Up to here all is part of one name that nothing is given to, or of one word that is no secret.
+    let mut nothing = 0;
     // Most of what stands between the strings of JSON is a comma.
     while text.len() - at > 2
         && let Some(form) = forms.find(Input::new(text).span(at..text.len()))
     {
         visited(form.end() - at);
         at = form.end();
-        match secret(text, form.start(), form.end(), &mut unassigned) {
+        match secret(text, finds, form.range(), &mut nothing) {
             Found::At(start, end) => {
                 out.push_str(&text[copied..start]);
                 out.push_str(REDACTED);
@@ -125,29 +128,70 @@ enum Found {
 }
 
 /// The secret that the form at this place of `text` gives away.
-fn secret(text: &str, start: usize, end: usize, unassigned: &mut usize) -> Found {
+fn secret(
+    text: &str,
+    finds: Finds,
+    Range { start, end }: Range<usize>,
+    nothing: &mut usize,
+) -> Found {
     let form = &text[start..end];
     if form == "://" {
         return password(text, end);
     }
     if WRITTEN.iter().any(|name| form.eq_ignore_ascii_case(name)) {
-        return match end <= *unassigned {
+        return match end <= *nothing || finds == Finds::Forms {
             true => Found::Nothing,
-            false => assigned(text, end, unassigned),
+            false => assigned(text, end, nothing),
         };
     }
-    let before = text[..start].bytes().next_back();
-    let begins = before.is_none_or(|byte| !byte.is_ascii_alphanumeric());
-    let is_scheme = form.ends_with(' ');
+    let before = &text.as_bytes()[..start];
+    let is_inside = before.last().is_some_and(u8::is_ascii_alphanumeric);
+    let begins = !is_inside || ends_with_escape(before);
+    let is_scheme = form.ends_with(' ') || form.ends_with("%20");
     if !begins || !is_scheme && !PREFIXES.contains(&form) {
         return Found::Nothing;
     }
-    let word = word_end(text, end);
-    match is_scheme {
-        true if word - end >= SHORTEST => Found::At(end, word),
-        false if word - start >= SHORTEST_WITH_PREFIX => Found::At(start, word),
-        _ => Found::Nothing,
+    if finds == Finds::Forms && end <= *nothing {
+        return Found::Nothing;
     }
+    let word = word_end(text, end);
+    let begin = if is_scheme { end } else { start };
+    let shortest = match finds {
+        Finds::All if is_scheme => SHORTEST,
+        _ => SHORTEST_WITH_PREFIX,
+    };
+    // Ordinary words follow `basic` and `sk-`, too; made-up ones have digits.
+    let is_made_up = || text[end..word].bytes().any(|byte| byte.is_ascii_digit());
+    match word - begin >= shortest && (finds == Finds::All || is_made_up()) {
+        true => Found::At(begin, word),
+        false if finds == Finds::Forms => {
+            *nothing = word;
+            Found::Nothing
+        }
+        false => Found::Nothing,
+    }
+}
+
+/// Returns `true` if the last letters of `text` spell a sign that no word has: `\n`, `\x0a` and `\u000a`
+/// as in JSON and in programs, `%20` as in URLs, also encoded twice, `[31m` as for terminals.
+fn ends_with_escape(text: &[u8]) -> bool {
+    let before_hex = |digits: usize| {
+        let (before, hex) = text.split_at_checked(text.len().checked_sub(digits)?)?;
+        hex.iter().all(u8::is_ascii_hexdigit).then_some(before)
+    };
+    let ends = |digits: usize, signs: &[&str]| {
+        let before = before_hex(digits);
+        before.is_some_and(|before| signs.iter().any(|sign| before.ends_with(sign.as_bytes())))
+    };
+    let letter = matches!(
+        text,
+        [
+            ..,
+            b'\\',
+            b'n' | b'r' | b't' | b'b' | b'f' | b'v' | b'a' | b'e' | b'0'
+        ] | [.., b'[' | b'0'..=b'9', b'm']
+    );
+    letter || ends(2, &["%", "%25", "\\x"]) || ends(4, &["\\u"])
 }
 
 /// The end of the word that continues at `from`.
@@ -172,9 +216,9 @@ fn password(text: &str, from: usize) -> Found {
     })
 }
 
-/// The value assigned to the name that continues at `from`. If there is none, `unassigned` is set
+/// The value assigned to the name that continues at `from`. If there is none, `nothing` is set
 /// to the end of the name.
-fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
+fn assigned(text: &str, from: usize, nothing: &mut usize) -> Found {
     let bytes = text.as_bytes();
     let skip = |from: usize, skipped: &dyn Fn(&u8) -> bool| {
         let bytes = bytes[from..].iter();
@@ -187,7 +231,7 @@ fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
     });
     let sign = skip(name, &|byte| b"' \t".contains(byte));
     if !matches!(bytes.get(sign), Some(b'=' | b':')) {
-        *unassigned = name;
+        *nothing = name;
         return Found::Nothing;
     }
     let start = skip(sign + 1, &|byte| b" \t>=".contains(byte));
@@ -234,7 +278,7 @@ fn line_or_word(text: &str, name: usize, start: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::redacted;
+    use super::super::{redacted, without_secrets};
 
     #[test]
     fn secrets_are_known_by_their_form() {
@@ -268,6 +312,57 @@ mod tests {
                 assert!(!text.contains(&secret[4..]), "{text}");
                 serde_json::from_str::<serde_json::Value>(&text).unwrap();
             }
+        }
+    }
+
+    #[test]
+    fn a_sign_that_is_spelt_as_an_escape_hides_no_secret() {
+        for before in [
+            "line\\n",
+            "line\\r",
+            "\\t",
+            "\\b",
+            "\\f",
+            "a\\\\n",
+            "\\x0a",
+            "\\u000A",
+            "A%20",
+            "a%0A",
+            "%2520",
+            "\u{1b}[0;31m",
+        ] {
+            for (secret, masked) in [
+                ("ghp_0123456789abcdef0123", "[redacted]"),
+                ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
+                ("Bearer 0123456789abcdef", "Bearer [redacted]"),
+                ("?h=Bearer%200123456789abcdef", "?h=Bearer%20[redacted]"),
+            ] {
+                let expected = format!("{before}{masked}");
+                for text in [
+                    format!("{before}{secret}"),
+                    format!("'A=1{before}{secret}'"),
+                ] {
+                    for redacted in [Some(redacted(&text)), without_secrets(&text)] {
+                        let redacted = redacted.unwrap_or_default();
+                        assert!(redacted.contains(&expected), "{text}: {redacted}");
+                    }
+                }
+            }
+        }
+        for (text, expected) in [
+            (
+                r#"{"t":"line\nghp_0123456789abcdef0123"}"#,
+                r#"{"t":"line\n[redacted]"}"#,
+            ),
+            (
+                r#"{"a":"{\"file\":\"A=1\\nghp_0123456789abcdef0123\"}"}"#,
+                r#"{"a":"{\"file\":\"A=1\\n[redacted]\"}"}"#,
+            ),
+        ] {
+            assert_eq!(without_secrets(text).as_deref(), Some(expected), "{text}");
+        }
+        for word in ["tasknghp_0123456789abcdef0123", "20AKIAIOSFODNN7EXAMPLE"] {
+            assert_eq!(without_secrets(word), None, "{word}");
         }
     }
 

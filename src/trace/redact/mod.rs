@@ -11,6 +11,7 @@
 //! It errs on the side of masking, and it is a net with holes: a secret that looks like any other
 //! word, under a name that says nothing, stays.
 
+mod finds;
 mod form;
 mod mark;
 mod name;
@@ -18,6 +19,7 @@ mod name;
 use memchr::{memchr, memmem};
 
 use self::{
+    finds::Finds,
     form::plain,
     mark::{REDACTED, visited},
     name::Name,
@@ -28,10 +30,19 @@ const NESTED: usize = 3;
 
 /// `text` without what looks like a secret.
 pub(crate) fn redacted(text: &str) -> String {
+    masked(text, Finds::All)
+}
+
+/// `text` without what has the form of a secret, whatever its name; `None` if there is nothing of it.
+pub(crate) fn without_secrets(text: &str) -> Option<String> {
+    Some(masked(text, Finds::Forms)).filter(|masked| masked != text)
+}
+
+fn masked(text: &str, finds: Finds) -> String {
     let mut out = String::with_capacity(text.len());
     match memmem::find(text.as_bytes(), KEY_BEGINS) {
-        Some(_) => scan(&without_private_keys(text), 0, &mut out),
-        None => scan(text, 0, &mut out),
+        Some(_) => scan(&without_private_keys(text), finds, 0, &mut out),
+        None => scan(text, finds, 0, &mut out),
     }
     out
 }
@@ -71,7 +82,7 @@ fn without_private_keys(text: &str) -> String {
 }
 
 /// Copies `text`, string by string.
-fn scan(text: &str, depth: usize, out: &mut String) {
+fn scan(text: &str, finds: Finds, depth: usize, out: &mut String) {
     let mut rest = text;
     // A member `name` has named a secret: the member `value` beside it is one.
     let mut named = false;
@@ -80,7 +91,7 @@ fn scan(text: &str, depth: usize, out: &mut String) {
     let mut unended = usize::MAX;
     while let Some(quote) = memchr(b'"', rest.as_bytes()) {
         let (before, from) = rest.split_at(quote);
-        let is_assigned = plain(before, out);
+        let is_assigned = plain(before, finds, out);
         let literal = match from.len() > unended {
             true => None,
             false => literal(from).inspect_err(|left| unended = *left).ok(),
@@ -95,10 +106,10 @@ fn scan(text: &str, depth: usize, out: &mut String) {
             continue;
         };
         let behind = &from[literal.len()..];
-        let Some(gap) = gap(behind) else {
+        let Some(gap) = gap(behind).filter(|_| finds == Finds::All) else {
             match is_assigned {
                 true => quoted(REDACTED, out),
-                false => string(literal, depth, out),
+                false => string(literal, finds, depth, out),
             }
             rest = behind;
             continue;
@@ -119,7 +130,7 @@ fn scan(text: &str, depth: usize, out: &mut String) {
                     .is_ok_and(|text| Name::of(text.trim_matches('"')).is_secret());
         }
     }
-    plain(rest, out);
+    plain(rest, finds, out);
 }
 
 /// The length of the secret value at the beginning of `text`; `None` for a value that only says
@@ -203,7 +214,7 @@ fn quoted(text: &str, out: &mut String) {
 
 /// Copies a string of JSON, which may have JSON in it, or the signs around a secret spelt as
 /// escapes, as PHP writes `/` and Gson `=`.
-fn string(literal: &str, depth: usize, out: &mut String) {
+fn string(literal: &str, finds: Finds, depth: usize, out: &mut String) {
     let content = &literal[1..literal.len() - 1];
     if depth < NESTED
         && ["\\\"", "\\/", "\\u", "\\t"]
@@ -212,7 +223,7 @@ fn string(literal: &str, depth: usize, out: &mut String) {
         && let Ok(inner) = serde_json::from_str::<String>(literal)
     {
         let mut masked = String::with_capacity(inner.len());
-        scan(&inner, depth + 1, &mut masked);
+        scan(&inner, finds, depth + 1, &mut masked);
         if masked != inner {
             // Writing a string does not fail.
             out.push_str(&serde_json::to_string(&masked).unwrap_or_default());
@@ -220,7 +231,7 @@ fn string(literal: &str, depth: usize, out: &mut String) {
         }
     }
     out.push('"');
-    plain(content, out);
+    plain(content, finds, out);
     out.push('"');
 }
 
@@ -293,10 +304,12 @@ mod tests {
                 ("x", "\n"),
             ] {
                 let text = format!("{before}{}{behind}", piece.repeat(SIZE / piece.len()));
-                VISITED.with(|visited| visited.set(0));
-                redacted(&text);
-                let times = VISITED.with(Cell::get) / text.len();
-                assert!(times <= 16, "{piece:?} in {before:?}: {times} times");
+                for finds in [Finds::All, Finds::Forms] {
+                    VISITED.with(|visited| visited.set(0));
+                    masked(&text, finds);
+                    let times = VISITED.with(Cell::get) / text.len();
+                    assert!(times <= 16, "{piece:?} in {before:?}: {times} times");
+                }
             }
         }
     }
@@ -354,6 +367,44 @@ mod tests {
             ),
         ] {
             assert_eq!(redacted(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_found_under_any_name_and_a_name_alone_is_none() {
+        for (text, expected) in [
+            (
+                r#"{"q":"ghp_0123456789abcdef0123","page_token":"CAUQAA"}"#,
+                r#"{"q":"[redacted]","page_token":"CAUQAA"}"#,
+            ),
+            (r#"{"ghp_0123456789abcdef0123":1}"#, r#"{"[redacted]":1}"#),
+            (
+                r#"{"a":"\u0067hp_0123456789abcdef0123"}"#,
+                r#"{"a":"[redacted]"}"#,
+            ),
+            (
+                r#"{"a":"{\"b\":\"sk-0123456789abcdef\"}"}"#,
+                r#"{"a":"{\"b\":\"[redacted]\"}"}"#,
+            ),
+            (
+                "Authorization: Bearer 0123456789abcdef\nx",
+                "Authorization: Bearer [redacted]\nx",
+            ),
+            ("see https://u:hunter2@h/", "see https://u:[redacted]@h/"),
+            (
+                r#"{"k":"-----BEGIN PRIVATE KEY-----\nMII\n-----END PRIVATE KEY-----\n"}"#,
+                r#"{"k":"[redacted]\n"}"#,
+            ),
+        ] {
+            assert_eq!(without_secrets(text).as_deref(), Some(expected), "{text}");
+        }
+        for text in [
+            r#"{"password":"hunter2","token":"abc","n": 12345678901234567890}"#,
+            "password=hunter2, a basic understanding, a bearer of instruments",
+            "npm_config_registry, hf_hub_download_file, sk-learn-contrib-package",
+            r#"an unclosed " quote and "a whole one""#,
+        ] {
+            assert_eq!(without_secrets(text), None, "{text}");
         }
     }
 

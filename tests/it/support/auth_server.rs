@@ -315,6 +315,8 @@ fn secret_kind(name: &str) -> &'static str {
         "refresh_token" | "token" => "refresh token",
         "code" => "authorization code",
         "code_verifier" => "PKCE verifier",
+        "client_assertion" => "client assertion",
+        "subject_token" => "subject token",
         _ => "",
     }
 }

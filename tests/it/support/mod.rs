@@ -18,6 +18,7 @@ pub mod framework;
 pub mod gallery;
 pub mod gateway;
 pub mod growing;
+pub mod guards;
 pub mod mcp_server;
 pub mod model;
 pub mod notebook;

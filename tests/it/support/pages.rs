@@ -1,8 +1,13 @@
 //! The dashboard, asked as a browser asks it.
 
+use std::time::SystemTime;
+
 use axum::body::Body;
 use http::{HeaderMap, Request};
-use mcp_layer::{mcp::ServerLimits, registry::MemoryRegistry};
+use mcp_layer::{
+    mcp::ServerLimits,
+    registry::{MemoryRegistry, Observation, ObservationStore, ServerStore},
+};
 use url::form_urlencoded;
 
 use super::{
@@ -78,6 +83,25 @@ impl Pages {
             .body(form.map_or_else(Body::empty, Body::from))
             .unwrap()
     }
+}
+
+/// Lets a server have listed these tools.
+pub async fn lists(registry: &MemoryRegistry, server: &str, tools: &[&str]) {
+    let server = registry.get("default", &server.parse().unwrap()).await;
+    let server = server.unwrap();
+    let mut seen = Observation::default();
+    seen.listed_at = Some(SystemTime::now());
+    seen.record_version = server.version;
+    for tool in tools {
+        let fingerprint = "a".repeat(64).parse().unwrap();
+        seen.listed.insert((*tool).to_owned(), fingerprint);
+    }
+    assert!(
+        registry
+            .observe("default", &server.id, &seen)
+            .await
+            .unwrap()
+    );
 }
 
 /// The cookie that an answer sets, as a browser sends it back.

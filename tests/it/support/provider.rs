@@ -14,13 +14,13 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mcp_layer::authorization::{Authorizations, Connected, Error};
 use mcp_layer::outbound::Outbound;
-use mcp_layer::registry::{Auth, CredentialStore, OAuth2, Server};
+use mcp_layer::registry::{Auth, CredentialStore, OAuth2, OAuthGrant, Server};
 use mcp_layer::{CallToolError, CallToolRequest, CallerTokens, Connections, ConnectionsBuilder};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::auth_server::{AuthServer, Seen, json_reply, refusal, reply};
+use super::auth_server::{AuthServer, RESOURCE, Seen, json_reply, refusal, reply};
 use super::outbound;
 use super::rows::{Log, Rows};
 
@@ -57,6 +57,8 @@ pub struct Provider {
 #[derive(Default)]
 struct Books {
     consents: Vec<Consent>,
+    /// The consent that stands for a client of its own authority, or for a subject's token.
+    others: HashMap<String, usize>,
     /// How often a family was taken back because an old refresh token was used again.
     reuses: usize,
     /// By argument.
@@ -125,6 +127,35 @@ impl Provider {
         self.with(|_| {})
     }
 
+    /// A record of a gateway that authorizes itself.
+    pub fn machine(&self) -> Server {
+        self.machine_with(|_| {})
+    }
+
+    pub fn machine_with(&self, change: impl FnOnce(&mut OAuth2)) -> Server {
+        self.with(|oauth| {
+            oauth.grant = OAuthGrant::ClientCredentials;
+            oauth.client_id = Some("machine-0".into());
+            oauth.client_secret = Some("s3cret/0-of-a-machine".into());
+            oauth.issuer = Some(self.server.url.clone());
+            change(oauth);
+        })
+    }
+
+    /// A record of a server that takes tokens of each caller's own.
+    pub fn exchanging(&self) -> Server {
+        self.exchanging_with(|_| {})
+    }
+
+    pub fn exchanging_with(&self, change: impl FnOnce(&mut OAuth2)) -> Server {
+        self.machine_with(|oauth| {
+            oauth.grant = OAuthGrant::TokenExchange;
+            oauth.subject_audience = Some("gateway".into());
+            oauth.subject_issuer = Some("https://login.example".into());
+            change(oauth);
+        })
+    }
+
     /// A record of which nothing is.
     pub fn typed(&self) -> Server {
         self.with(|oauth| {
@@ -172,6 +203,13 @@ impl Provider {
             .count()
     }
 
+    /// The forms that were sent to the token endpoint.
+    pub fn asked(&self) -> Vec<HashMap<String, String>> {
+        let seen = self.server.seen();
+        let asked = seen.iter().filter(|seen| seen.path == "/token");
+        asked.map(Seen::form).collect()
+    }
+
     /// How often a family was taken back because an old refresh token was used again.
     pub fn reuses(&self) -> usize {
         self.books().reuses
@@ -214,6 +252,18 @@ impl Provider {
     /// Refreshes keep the refresh token, and do not repeat it.
     pub fn keep_refresh_tokens(&self) {
         self.books().keeps_refresh_tokens = true;
+    }
+
+    /// The MCP server says, in its challenge and its metadata, that a token has to have these scopes.
+    pub fn greedy(&self) {
+        let scope = "payroll:write admin";
+        let mut resource = self.server.resource();
+        resource["scopes_supported"] = scope.split(' ').collect();
+        self.server.json(RESOURCE, resource);
+        self.before_mcp(move |token| {
+            let challenge = format!(r#"Bearer scope="{scope}""#);
+            std::future::ready(token.is_empty().then(|| refused(401, &challenge)))
+        });
     }
 
     /// What the next consents are for.
@@ -370,6 +420,22 @@ async fn token(seen: Seen, books: Arc<Mutex<Books>>, clock: Clock, log: Log) -> 
         let consent = books.consents.len() - 1;
         return give(&mut books, consent, clock.now(), true);
     }
+    if let Some(whose) = whose(&form) {
+        note(&log, format!("token for {}", form["grant_type"]));
+        let before = books.lock().unwrap().before.clone();
+        if let Some(before) = before
+            && let Some(answer) = before(whose.clone()).await
+        {
+            return answer;
+        }
+        let mut books = books.lock().unwrap();
+        let next = books.consents.len();
+        let consent = *books.others.entry(whose).or_insert(next);
+        if consent == next {
+            books.consents.push(Consent::default());
+        }
+        return give(&mut books, consent, clock.now(), false);
+    }
     let refresh = &form["refresh_token"];
     note(&log, format!("token for {refresh}"));
     let before = books.lock().unwrap().before.clone();
@@ -393,6 +459,15 @@ async fn token(seen: Seen, books: Arc<Mutex<Books>>, clock: Clock, log: Log) -> 
         return refusal(400, "invalid_grant");
     }
     give(&mut books, consent, clock.now(), rotates)
+}
+
+/// The client of its own authority, or the token of a subject, that a form asks for.
+fn whose(form: &HashMap<String, String>) -> Option<String> {
+    match &*form["grant_type"] {
+        "client_credentials" => Some("a client".to_owned()),
+        "urn:ietf:params:oauth:grant-type:token-exchange" => Some(form["subject_token"].clone()),
+        _ => None,
+    }
 }
 
 fn give(books: &mut Books, consent: usize, now: SystemTime, refresh: bool) -> Response {

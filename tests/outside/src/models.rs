@@ -1,4 +1,4 @@
-//! The aliases and defaults of each organization.
+//! The aliases, defaults and budgets of each organization.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
 };
 
 use mcp_layer::registry::{
-    BoxFuture, DefaultServers, Error, ModelAlias, ModelRegistry, ModelRules, ModelStore,
+    BoxFuture, Budget, DefaultServers, Error, ModelAlias, ModelRegistry, ModelRules, ModelStore,
 };
 
 /// A [`ModelStore`].
@@ -36,7 +36,19 @@ fn rebuilt(kept: &ModelRules) -> Result<ModelRules, Error> {
     let defaults = kept.defaults().iter().map(|rule| {
         DefaultServers::new(&rule.project, rule.servers.clone()).with_models(&rule.models)
     });
-    ModelRules::new(aliases, defaults)
+    let budgets: Result<Vec<_>, _> = kept.budgets().map(budget).collect();
+    ModelRules::new(aliases, defaults)?.with_budgets(budgets?)
+}
+
+fn budget(kept: &Budget) -> Result<Budget, Error> {
+    let mut again = Budget::new(kept.project());
+    if let Some(tokens) = kept.tokens_per_day() {
+        again = again.with_tokens_per_day(tokens)?;
+    }
+    match kept.cost_per_day() {
+        Some(cost) => again.with_cost_per_day(cost),
+        None => Ok(again),
+    }
 }
 
 impl ModelRegistry for Models {

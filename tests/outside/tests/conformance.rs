@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use mcp_layer::{
     Connections, McpLayer, Monitor,
+    guard::{GuardRule, ToolGuard},
     outbound::{EgressRules, Outbound},
     registry::{
         ApiKeyStore, AuditStore, CredentialStore, Error, ExchangeStore, ModelStore,
         OperatorSessionStore, Server, ServerRegistry, ServerStore, Store, TraceStore, conformance,
         overview::{OverviewSink, OverviewStore},
+        usage::UsageStore,
     },
 };
 use mcp_layer_outside::{
     Audit, Credentials, Exchanges, Keys, Models, OperatorSessions, Overview, Servers, Traces,
+    Usage, Word,
 };
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
@@ -89,6 +92,12 @@ async fn callers_keys_are_kept_as_a_store_promises() {
 }
 
 #[tokio::test]
+async fn what_is_used_is_counted_as_a_store_promises() {
+    conformance::usage::all(async || Usage::default()).await;
+    conformance::usage::all(async || Arc::new(Usage::default()) as Arc<dyn UsageStore>).await;
+}
+
+#[tokio::test]
 async fn figures_are_kept_as_a_store_promises() {
     conformance::overview::all(async || Overview::default()).await;
     conformance::overview::all(async || Arc::new(Overview::default()) as Arc<dyn OverviewStore>)
@@ -109,12 +118,15 @@ fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound:
     let _monitor = Monitor::new(any.clone(), connections);
     let traces: Arc<dyn TraceStore> = Arc::new(Traces::default());
     let exchanges: Arc<dyn ExchangeStore> = Arc::new(Exchanges::default());
+    let guard: Arc<dyn ToolGuard> = Arc::new(Word("secret"));
     let _layers = [
         McpLayer::new(Servers::default()).with_exchanges(Exchanges::default()),
+        McpLayer::new(Servers::default()).with_guards([GuardRule::new("word", guard)]),
         McpLayer::new(store).with_exchanges(exchanges),
         McpLayer::new(any as Arc<dyn ServerRegistry>)
             .add_trace_sink(traces)
-            .with_models(Models::default()),
+            .with_models(Models::default())
+            .with_usage(Usage::default()),
     ];
     Ok(())
 }

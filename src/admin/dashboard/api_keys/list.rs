@@ -14,6 +14,7 @@ use crate::admin::{
         filters::{Chip, Filters},
         form::Form,
         page::{Frame, page},
+        projects::each,
         text::Shown,
         when::When,
     },
@@ -49,6 +50,7 @@ struct Row {
     expires: Option<When>,
     has_expired: bool,
     used: Option<When>,
+    limits: Vec<String>,
     is_declared: bool,
 }
 
@@ -106,6 +108,11 @@ impl Row {
             expires: key.expires_at.map(|at| When::until(at, now)),
             has_expired: key.has_expired(now),
             used: key.last_used_at.map(|at| When::of(at, now)),
+            limits: key
+                .limits
+                .iter()
+                .map(|(of, calls)| format!("{calls} {}", each(of)))
+                .collect(),
             is_declared: listed.is_declared,
         }
     }

@@ -18,16 +18,18 @@ use crate::{
         api_keys::{self, Entered},
         callers_url::CallersUrl,
         dashboard::{
-            errors::Errors,
+            control::number,
+            errors::{Errors, field},
             form::Form,
             page::{Frame, page},
+            projects::label,
             text::Shown,
             when::When,
         },
         fault::{Code, Fault, Faults},
         time::from_date,
     },
-    registry::ApiKeyId,
+    registry::{ApiKeyId, CallLimit, CallLimits, members::Tree},
 };
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -48,8 +50,17 @@ struct New {
     projects: Arc<BTreeSet<String>>,
     expires: String,
     expires_on: String,
+    limits: Vec<Limit>,
     /// `true` if requests have wanted no key up to now.
     is_first: bool,
+}
+
+/// The field of a limit of calls.
+struct Limit {
+    name: &'static str,
+    id: String,
+    label: &'static str,
+    calls: String,
 }
 
 #[derive(Template)]
@@ -112,6 +123,12 @@ async fn asked(pages: &KeyPages, form: &Form, status: StatusCode, errors: Errors
         projects: pages.projects.choices().await?,
         expires: form.text("expires").to_owned(),
         expires_on: form.text("expires_on").to_owned(),
+        limits: Vec::from(CallLimit::ALL.map(|of| Limit {
+            name: of.as_str(),
+            id: field(of.as_str()),
+            label: label(of),
+            calls: form.text(of.as_str()).to_owned(),
+        })),
         is_first: !pages.keys.are_wanted()?,
     };
     page(status, &content)
@@ -128,10 +145,18 @@ fn entered(form: &Form, now: SystemTime) -> Result<Entered, Faults> {
         faults.push(fault);
         None
     });
+    let typed = CallLimit::ALL.into_iter().fold(Tree::new(), |typed, of| {
+        typed.with(of.as_str(), number(form.trimmed(of.as_str())))
+    });
+    let limits = api_keys::limits_entered(&typed).unwrap_or_else(|fault| {
+        faults.push(fault);
+        CallLimits::default()
+    });
     let entered = Entered {
         name,
         project,
         expires_at,
+        limits,
     };
     Faults::unless(faults, entered)
 }
@@ -156,14 +181,19 @@ fn errors(faults: Faults) -> Result<Errors, Fault> {
 }
 
 fn in_words(fault: Fault) -> Fault {
-    let label = match fault.param() {
-        Some("name") => "Name",
-        Some("project") => "Project",
-        Some("expires_at") => "The expiry",
+    let param = fault.param().unwrap_or_default();
+    let limit = CallLimit::ALL
+        .into_iter()
+        .find(|limit| limit.as_str() == param);
+    let label = match (param, limit) {
+        ("name", _) => "Name",
+        ("project", _) => "Project",
+        ("expires_at", _) => "The expiry",
+        (_, Some(limit)) => label(limit),
         _ => return fault,
     };
-    let param = fault.param().unwrap_or_default();
     let rest = fault.message().strip_prefix(param).unwrap_or_default();
+    let rest = rest.replace("leave it out", "leave the field empty");
     let words = format!("{label} {}.", rest.trim_start_matches([':', ' ']));
     fault.with_page(Some(words.into()))
 }

@@ -65,6 +65,7 @@ if (tools) {
     row,
     box: row.querySelector("input[type=checkbox]"),
     policy: row.querySelector("select"),
+    always: row.querySelector("[name=always]"),
     text: row.textContent.toLowerCase(),
   }));
   const chosen = tools.querySelector("[data-chosen]");
@@ -77,17 +78,19 @@ if (tools) {
   const show = () => {
     const on = rows.filter(({ box }) => box.checked);
     const names = typed.value.split("\n").map((line) => line.trim()).filter(Boolean);
-    chosen.replaceChildren(...on.map(({ box, policy }) => {
+    chosen.replaceChildren(...on.map(({ box, policy, always }) => {
       const item = document.createElement("li");
       const name = document.createElement("span");
       name.append(...box.parentElement.querySelector(".tool-name").cloneNode(true).childNodes);
       item.append(name);
-      if (policy.value === "ask_first") {
+      const mark = (look, text) => {
         const badge = document.createElement("span");
-        badge.className = "badge warn";
-        badge.textContent = "ask first";
+        badge.className = look;
+        badge.textContent = text;
         item.append(badge);
-      }
+      };
+      if (policy.value === "ask_first") mark("badge warn", "ask first");
+      if (always.checked) mark("badge", "always offered");
       return item;
     }));
     count.textContent = on.length + names.length;
@@ -106,15 +109,23 @@ if (tools) {
       show();
     });
   }
-  for (const { box, policy } of rows) {
+  for (const { box, policy, always } of rows) {
     box.addEventListener("change", () => { only.checked = true; show(); });
     policy.addEventListener("change", () => {
       if (policy.value === "ask_first") { box.checked = true; only.checked = true; }
       show();
     });
+    always.addEventListener("change", () => {
+      if (always.checked) { box.checked = true; only.checked = true; }
+      show();
+    });
   }
   all.addEventListener("change", () => {
-    for (const { box, policy } of rows) { box.checked = true; policy.value = "auto"; }
+    for (const { box, policy, always } of rows) {
+      box.checked = true;
+      policy.value = "auto";
+      always.checked = false;
+    }
     show();
   });
   typed.addEventListener("input", show);

@@ -17,7 +17,7 @@ use crate::{
         standing::{Reason, reason},
     },
     name::ServerName,
-    registry::{Auth, Error, Projects, Server, members::Tree},
+    registry::{Error, Projects, Server, members::Tree},
 };
 
 /// Servers that are looked up at the same time.
@@ -89,7 +89,7 @@ impl Known {
         let inactive = inactive.map(|why| format!("{name} {why}: {then}."));
         let hidden = hidden(kind, entry, &server.projects);
         let hidden = hidden.map(|whose| format!("{name} is not for {whose}: there, {then}."));
-        let token = matches!(server.auth, Auth::TokenPassthrough { .. });
+        let token = server.auth.is_callers();
         let token = token
             .then(|| format!("{name} wants a token of each caller's own: without it, {then}."));
         inactive.into_iter().chain(hidden).chain(token).collect()

@@ -15,6 +15,7 @@ use crate::{
         ModelRules,
         members::{Node, Tree, Words, read_alias, read_default},
     },
+    tool_loop::Unoffered,
 };
 
 /// Tools that are shown: no request has more.
@@ -27,6 +28,9 @@ pub(super) struct Preview {
     pub(super) project: Shown,
     /// The offered names, each with its server and its tool.
     pub(super) tools: Vec<(Shown, String, Shown)>,
+    /// How many there are, and how many of them the model finds by a search.
+    pub(super) count: usize,
+    pub(super) found: usize,
     /// Tools that it does not get, with their server and the reason.
     pub(super) left_out: Vec<(Shown, String, Shown)>,
     /// Why the request gets nothing.
@@ -53,6 +57,8 @@ impl Preview {
         let mut preview = Self {
             project: Shown::of(project),
             tools: Vec::new(),
+            count: 0,
+            found: 0,
             left_out: Vec::new(),
             refusal: None,
         };
@@ -62,18 +68,27 @@ impl Preview {
             .explain(body, &whose, &mut HeaderMap::new(), None)
             .await;
         match explained {
-            Err(refusal) => preview.refusal = Some(Shown::of(&sentence(&refusal.to_string()))),
+            Err(unserved) => {
+                let refusal = unserved.refusal.to_string();
+                preview.refusal = Some(Shown::of(&sentence(&refusal)));
+            }
             Ok(explanation) => {
                 let reason = explanation.no_default.as_deref();
                 preview.refusal = reason.map(|reason| Shown::of(&sentence(reason)));
                 let tools = explanation.tools.iter().take(TOOLS);
+                preview.count = explanation.tools.len();
+                preview.found = explanation
+                    .tools
+                    .iter()
+                    .filter(|tool| tool.is_found)
+                    .count();
                 let tools = tools.map(|tool| {
                     let (name, own) = (Shown::of(&tool.offered_name), Shown::of(&tool.tool));
                     (name, tool.server.to_string(), own)
                 });
                 preview.tools = tools.collect();
                 let left_out = explanation.left_out.iter().take(LEFT_OUT);
-                let left_out = left_out.map(|(server, tool)| {
+                let left_out = left_out.map(|Unoffered { server, tool, .. }| {
                     (
                         Shown::of(tool.tool()),
                         server.to_string(),

@@ -10,11 +10,13 @@ use super::{
             fault::Fault,
             organization::OrganizationStore,
             parts::Parts,
+            project::ProjectRecords,
             server_status::ServerStatus,
             standing::{Reason, reason},
             statuses::Statuses,
             traces::Traces,
         },
+        projects::encoded,
         status::StatusView,
         text::Shown,
         when::When,
@@ -32,6 +34,8 @@ use crate::{
 
 /// Servers that are looked at: a page of them, since this is asked for every few seconds.
 const SERVERS: usize = 200;
+/// Budgets that are looked at, for the same reason.
+const BUDGETS: usize = 200;
 /// Matters that are shown; the others are told by their number.
 const SHOWN: usize = 6;
 /// How long before its end an authorization is to be renewed by hand.
@@ -46,6 +50,7 @@ pub(in super::super::super) struct Attention {
     statuses: Statuses,
     traces: Traces,
     connections: Connections,
+    project_records: ProjectRecords,
 }
 
 impl FromRef<Parts> for Attention {
@@ -55,6 +60,7 @@ impl FromRef<Parts> for Attention {
             statuses: parts.statuses.clone(),
             traces: parts.traces.clone(),
             connections: parts.connections.clone(),
+            project_records: parts.project_records.clone(),
         }
     }
 }
@@ -91,6 +97,7 @@ impl Attention {
                 item.action = "Open";
             }
         }
+        items.extend(self.of_budgets(links).await?);
         items.extend(out_of(&overview.totals, links));
         items.extend(unpriced(overview, links));
         // What is broken comes first.
@@ -101,7 +108,9 @@ impl Attention {
             items.push(Item {
                 tone: "warn",
                 title: Shown::of(&format!("{left} more")),
-                why: Shown::of("Servers that cannot be used, or have tools to review"),
+                why: Shown::of(
+                    "Servers that cannot be used or have tools to review, or used-up budgets",
+                ),
                 when: None,
                 link: format!("{}/servers", links.base),
                 action: "All servers",
@@ -121,6 +130,20 @@ impl Attention {
             }
         }
         Ok(items)
+    }
+
+    /// Projects that may not use models today any more.
+    async fn of_budgets(&self, links: &Links) -> Result<Vec<Item>, Fault> {
+        let projects = self.project_records.used_up(BUDGETS).await?.into_iter();
+        let items = projects.map(|project| Item {
+            tone: "bad",
+            title: Shown::short(&project, 60),
+            why: Shown::of("Its budget is used up: its requests are refused until midnight, UTC"),
+            when: None,
+            link: format!("{}/projects/{}", links.base, encoded(&project)),
+            action: "Open",
+        });
+        Ok(items.collect())
     }
 
     /// The authorization of a server that ends soon, and that nothing but an operator renews.

@@ -6,7 +6,7 @@ use super::super::when::span;
 use crate::registry::overview::Figures;
 
 /// A number with few digits: `1,234`, `56.7k`, `8.9M`.
-pub(super) fn count(number: u64) -> String {
+pub(in super::super) fn count(number: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1_000_000_000, "B"), (1_000_000, "M"), (1000, "k")];
     let unit = UNITS
         .iter()
@@ -35,7 +35,7 @@ pub(super) fn exact(number: u64) -> String {
 }
 
 /// A number that may be a fraction, with two or three digits that say something.
-pub(super) fn fraction(number: f64) -> String {
+pub(in super::super) fn fraction(number: f64) -> String {
     match number {
         0.0 => "0".to_owned(),
         // Saturates.

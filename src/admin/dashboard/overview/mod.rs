@@ -21,6 +21,7 @@ use askama::Template;
 use axum::extract::{RawQuery, State};
 use http::StatusCode;
 
+pub(super) use self::figure::{count, fraction};
 use self::{
     attention::{Attention, First, Item},
     cards::{Card, cards},

@@ -41,7 +41,8 @@ struct ReviewStep {
     display: Shown,
     auth: &'static str,
     is_unconnected: bool,
-    tools: Option<Vec<(Shown, bool)>>,
+    /// Each with whether it asks first, and whether it is always offered.
+    tools: Option<Vec<(Shown, bool, bool)>>,
     projects: Option<Vec<Shown>>,
     about: Option<Shown>,
     open: Vec<(String, String)>,
@@ -81,7 +82,7 @@ async fn review_step(pages: &ServerPages, draft: &Server, errors: Errors) -> Ans
     let tools = match &draft.tools {
         ToolSelection::Only(tools) => Some(tools.iter().map(|tool| {
             let asks = tool.policy() == ToolPolicy::AskFirst;
-            (Shown::of(tool.name()), asks)
+            (Shown::of(tool.name()), asks, tool.is_always())
         })),
         _ => None,
     };

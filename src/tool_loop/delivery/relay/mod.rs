@@ -3,7 +3,8 @@
 //!
 //! Every event goes on once it is whole; where a receipt is to stand in the one that ends the turn,
 //! that is held until the next says that it was the end. Without a receipt every byte goes on at
-//! once, and frames, trailers, `size_hint` and the end are the body's own.
+//! once, and frames, trailers, `size_hint` and the end are the body's own. The chunk with a usage that
+//! only we asked for is left out.
 //!
 //! The record of the exchange travels in this body and ends with its last byte. If the reader goes
 //! away before that, the last clone of the record says `cancelled`. Where nobody listens, an answer
@@ -28,29 +29,41 @@ use crate::{
     body::McpBody,
     inner::{InnerBody, InnerError},
     tool_loop::{
-        headers::{remove_stale, unbuffered},
+        headers::{is_stream, remove_stale, unbuffered},
         record::{Ending, Record},
     },
     trace::StoppedBy,
 };
 
-/// Passes an answer on as it comes, with nothing of ours in it.
-pub(crate) fn passed_on(response: Response<InnerBody>, record: &Record, reading: Reading) -> Reply {
+/// Passes an answer on as it comes, with nothing of ours in it: where we have added the request for
+/// the usage, without the chunk that has it.
+pub(crate) fn passed_on(
+    response: Response<InnerBody>,
+    record: &Record,
+    reading: Reading,
+    adds_usage: bool,
+) -> Reply {
+    let is_cut = adds_usage && response.status().is_success() && is_stream(response.headers());
     let watch = Watch::new(&response, reading, record.keeps_answers());
-    response.map(|body| Relay::of(body, Some(record), watch, None))
+    let end = is_cut.then(StreamEnd::without_usage);
+    let mut reply = response.map(|body| Relay::of(body, Some(record), watch, end));
+    if is_cut {
+        remove_stale(reply.headers_mut());
+    }
+    reply
 }
 
 /// Passes on the stream of the last turn, with the receipt in the chunk that ends it, or in the one
-/// with the usage.
+/// with the usage, which the caller asked for, or which is left out since only we did.
 pub(crate) fn with_receipt(
     response: Response<InnerBody>,
     record: &Record,
     reading: Reading,
-    include_usage: bool,
+    (include_usage, adds_usage): (bool, bool),
     last_words: LastWords,
 ) -> Reply {
     let watch = Watch::new(&response, reading, record.keeps_answers());
-    let end = Some(StreamEnd::new(include_usage, last_words));
+    let end = Some(StreamEnd::new(include_usage, last_words).leaving_out(adds_usage));
     let mut reply = response.map(|body| Relay::of(body, Some(record), watch, end));
     remove_stale(reply.headers_mut());
     unbuffered(reply.headers_mut());

@@ -31,6 +31,10 @@ pub(super) struct StreamEnd {
     has_finish: bool,
     /// The caller asked for a chunk with the usage.
     include_usage: bool,
+    /// Only we asked for it: the caller does not get it.
+    leaves_out_usage: bool,
+    /// That was left out just now, and the blank line behind it is as well.
+    has_left_out: bool,
     /// Without a chunk that it can stand in there is no receipt.
     is_beside: bool,
     /// `None` once the receipt is there.
@@ -78,8 +82,34 @@ impl StreamEnd {
             held: Vec::new(),
             has_finish: false,
             include_usage,
+            leaves_out_usage: false,
+            has_left_out: false,
             is_beside: false,
             last_words: Some(last_words),
+        }
+    }
+
+    /// Adds nothing, and leaves the chunk with the usage out.
+    pub(super) fn without_usage() -> Self {
+        Self {
+            ready: VecDeque::new(),
+            line: Vec::new(),
+            is_other: false,
+            held: Vec::new(),
+            has_finish: false,
+            include_usage: false,
+            leaves_out_usage: true,
+            has_left_out: false,
+            is_beside: true,
+            last_words: None,
+        }
+    }
+
+    /// The same, but the chunk with the usage is left out, if so.
+    pub(super) fn leaving_out(self, usage: bool) -> Self {
+        Self {
+            leaves_out_usage: usage,
+            ..self
         }
     }
 
@@ -96,6 +126,10 @@ impl StreamEnd {
         while !data.is_empty() {
             let end = memchr2(b'\n', b'\r', &data);
             let piece = data.split_to(end.map_or(data.len(), |end| end + 1));
+            if self.has_left_out && matches!(&piece[..], b"\n" | b"\r") {
+                continue;
+            }
+            self.has_left_out = false;
             if self.is_other || self.line.is_empty() && !may_be_data(&piece) {
                 self.is_other = end.is_none();
                 self.pass(piece);
@@ -126,7 +160,7 @@ impl StreamEnd {
 
     fn take_line(&mut self, line: Vec<u8>, watch: &mut Watch) {
         match Line::of(&line) {
-            Line::Finish => {
+            Line::Finish if self.last_words.is_some() => {
                 self.release();
                 self.has_finish = true;
                 return self.held = line;
@@ -137,10 +171,11 @@ impl StreamEnd {
                 let line = with_receipt(&line, receipt.as_deref());
                 return self.ready.push_back(line.into());
             }
+            Line::Usage if self.leaves_out_usage => return self.has_left_out = true,
             Line::End => self.add_receipt("", watch),
             // That was not the end, then.
             Line::More => self.release(),
-            Line::Usage | Line::Other => {}
+            Line::Finish | Line::Usage | Line::Other => {}
         }
         self.pass(line.into());
     }
@@ -250,7 +285,7 @@ mod tests {
         relayed(false, parts)
     }
 
-    fn relayed(include_usage: bool, parts: &[&[u8]]) -> String {
+    fn watch() -> Watch {
         let limits = Limits::default();
         let reading = Reading {
             limit: limits.body_bytes,
@@ -262,13 +297,21 @@ mod tests {
         let mut response = Response::new(empty);
         let kind = http::HeaderValue::from_static("text/event-stream");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        let mut watch = Watch::new(&response, reading, false);
+        Watch::new(&response, reading, false)
+    }
+
+    fn relayed(include_usage: bool, parts: &[&[u8]]) -> String {
+        let watch = watch();
         let last_words: LastWords = Box::new(|turn| {
             let reason = reason(&turn.calls);
             let receipt = json!({"stopped_by": reason, "usage_by_round": [turn.usage]});
             (reason, Some(receipt.to_string()))
         });
-        let mut end = StreamEnd::new(include_usage, last_words);
+        let end = StreamEnd::new(include_usage, last_words);
+        through(end, watch, parts)
+    }
+
+    fn through(mut end: StreamEnd, mut watch: Watch, parts: &[&[u8]]) -> String {
         for part in parts {
             let data = Bytes::copy_from_slice(part);
             watch.take(&data);
@@ -283,6 +326,27 @@ mod tests {
     fn events(stream: &str) -> Vec<String> {
         let events = stream.replace('\r', "");
         events.split_terminator("\n\n").map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_usage_that_only_we_asked_for_is_left_out_wherever_the_stream_is_cut() {
+        let usage = "data: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\n";
+        let without = STREAM.replace(usage, "");
+        for (sent, got) in [
+            (STREAM.to_owned(), without.clone()),
+            (
+                STREAM.replace('\r', "").replace('\n', "\r\n"),
+                without.replace('\r', "").replace('\n', "\r\n"),
+            ),
+            // All that there is, and no end.
+            (usage.trim().to_owned(), String::new()),
+        ] {
+            for cut in 0..=sent.len() {
+                let (before, behind) = sent.as_bytes().split_at(cut);
+                let out = through(StreamEnd::without_usage(), watch(), &[before, behind]);
+                assert_eq!(out, got, "cut at {cut}");
+            }
+        }
     }
 
     #[test]

@@ -205,8 +205,11 @@ impl Entry {
             ));
         }
         let is_usable = |server: &&Arc<Server>| {
-            let lacks_token = matches!(server.auth, Auth::TokenPassthrough(_));
-            server.enabled && !(lacks_token && tokens.of(&server.name).is_none())
+            let lacks_token = match server.auth {
+                Auth::TokenPassthrough(_) => tokens.of(&server.name).is_none(),
+                _ => server.auth.is_callers() && matches!(tokens.subject(), Ok(None)),
+            };
+            server.enabled && !lacks_token
         };
         let names = visible.iter().filter(is_usable);
         let names: Vec<_> = names.map(|server| server.name.to_string()).collect();
