@@ -195,8 +195,8 @@ async fn the_check_says_when_models_search_and_what_aliases_get_then() {
         ),
         (
             "native_tool_search = \"openai\"\ntool_search = 8",
-            "8 tools are too many",
-            "tool search: for requests with more than 8 tools of servers, or 128 of any; the upstream searches (openai)",
+            "m with 8 tools, found by search",
+            "tool search: for requests with more than 8 tools of servers, or 4 of any; the upstream searches (openai)",
         ),
     ] {
         let config = format!(

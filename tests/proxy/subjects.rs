@@ -14,7 +14,7 @@ const HEADER: &str = "x-subject-token";
 fn token(audience: &str) -> String {
     let claims = json!({"iss": "https://login.example", "sub": "ann", "aud": audience, "exp": 4_102_444_800_u64});
     let encoded = |text: &str| BASE64_URL_SAFE_NO_PAD.encode(text);
-    ["{}", &claims.to_string(), "a signature"]
+    ["{}", &claims.to_string(), "signed for the proxy"]
         .map(encoded)
         .join(".")
 }
