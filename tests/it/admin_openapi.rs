@@ -64,6 +64,17 @@ fn references(value: &Value, into: &mut BTreeSet<String>) {
     }
 }
 
+/// Tools that make requests of a description hold what is `readOnly` to be forbidden in them.
+#[tokio::test]
+async fn what_may_be_sent_back_is_not_called_read_only() {
+    let document = Operator::memory().get(DOCUMENT).await;
+    let schemas = document["components"]["schemas"].as_object().unwrap();
+    assert!(schemas["PatchedServer"]["properties"]["updated_at"].is_object());
+    for (name, schema) in schemas {
+        assert!(!schema.to_string().contains("\"readOnly\""), "{name}");
+    }
+}
+
 #[tokio::test]
 async fn its_paths_begin_where_the_operator_finds_them() {
     let document = Operator::memory().get(DOCUMENT).await;

@@ -41,9 +41,9 @@ fn list_of(schema: &str) -> Value {
     json!({"type": "array", "items": reference(schema)})
 }
 
-/// A schema for a read-only member.
+/// A schema for a member that is answered, and may be sent back. Not `readOnly`, which some tools read as forbidden.
 fn ignored() -> Value {
-    json!({"readOnly": true, "description": "Ignored in what is sent."})
+    json!({"description": "Read-only: ignored in what is sent."})
 }
 
 /// One of these words.
