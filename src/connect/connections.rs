@@ -4,6 +4,8 @@
 use std::time::Duration;
 use std::{fmt, sync::Arc, time::SystemTime};
 
+use tokio::time::Instant;
+
 use super::{
     access::Grants,
     call::{CallToolError, CallToolRequest},
@@ -252,6 +254,21 @@ impl Connections {
         self.shared.pool.parked.park(project, record, sessions);
     }
 
+    /// What [`offers`](Self::offers) gives, if nobody has to be asked for it `now`.
+    pub(crate) fn offers_at_hand(
+        &self,
+        server: &Arc<Server>,
+        project: &Project,
+        now: Instant,
+    ) -> Option<(Arc<Offers>, Arc<Offered>)> {
+        if !server.enabled {
+            return None;
+        }
+        let list = self.shared.lists.at_hand(server, now)?;
+        let offers = list.offers.known_in(self.form)?;
+        offers_to(project, server, offers).ok()
+    }
+
     /// All tools of `server`, and those that it offers to `project`: at least one.
     pub(crate) async fn offers(
         &self,
@@ -260,11 +277,7 @@ impl Connections {
         tokens: &CallerTokens,
     ) -> Result<(Arc<Offers>, Arc<Offered>), Inactive> {
         let offers = self.listed(server, tokens).await?;
-        let offered = offers.offered(server).granted(project.name());
-        match offered.entries().is_empty() {
-            true => Err(Inactive::NoTools),
-            false => Ok((offers, offered)),
-        }
+        offers_to(project, server, offers)
     }
 
     /// All tools of `server`, whoever it offers them to.
@@ -326,6 +339,19 @@ impl Connections {
     #[cfg(feature = "admin")]
     pub(crate) fn may_reach(&self, url: &url::Url) -> Result<(), outbound::Error> {
         self.shared.pool.outbound.check(url)
+    }
+}
+
+/// These tools of `server`, and those that it offers to `project`: at least one.
+fn offers_to(
+    project: &Project,
+    server: &Arc<Server>,
+    offers: Arc<Offers>,
+) -> Result<(Arc<Offers>, Arc<Offered>), Inactive> {
+    let offered = offers.offered(server).granted(project.name());
+    match offered.entries().is_empty() {
+        true => Err(Inactive::NoTools),
+        false => Ok((offers, offered)),
     }
 }
 

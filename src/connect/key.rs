@@ -81,7 +81,6 @@ impl KnownKey {
 
     /// The key, if the record still leads to the same server with the same credential, as far as the
     /// record tells.
-    #[cfg(feature = "admin")]
     pub(super) fn reaches(&self, server: &Server) -> Option<PeerKey> {
         let is_same = match &self.credential {
             Credential::Grant(_) => matches!(server.auth, crate::registry::Auth::OAuth2(_)),

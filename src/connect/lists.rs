@@ -5,7 +5,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout},
+};
 
 use super::{
     access::Access,
@@ -23,7 +26,7 @@ use crate::{
     inactive::Inactive,
     mcp::{self, ToolList},
     offer::{Instructions, Offers},
-    registry::{Server, Stage},
+    registry::{Auth, Server, Stage},
 };
 
 /// The longest wait for the list of a server that said that its tools have changed; after it the old
@@ -56,6 +59,25 @@ impl Lists {
         self.hits.read()
     }
 
+    /// The list of `server`, if it is at hand: fresh, and had with a credential that stands in the
+    /// record. A request with many servers pays for each, so this asks nobody, and not even the clock;
+    /// where there is none, [`list`](Self::list) tells why.
+    pub(super) fn at_hand(&self, server: &Server, now: Instant) -> Option<Arc<CachedList>> {
+        if !matches!(server.auth, Auth::None | Auth::StaticHeaders(_)) {
+            return None;
+        }
+        let peers = self.pool.peers(server);
+        let peer = peers.own(server, now)?;
+        if peers.authorized() {
+            peer.expire_list();
+        }
+        let list = peer.fresh_list(now)?;
+        peer.use_at(now);
+        self.hits.count(true);
+        self.listeners.listen(&peer);
+        Some(list)
+    }
+
     /// The list of `server` for the owner of `tokens`: fresh, stale while it is being refreshed, or
     /// newly fetched. One that its server said has changed is fetched, and stands only for one that
     /// cannot be had in time.
@@ -73,7 +95,7 @@ impl Lists {
             }
         };
         let peer = self.pool.peer(server, &access)?;
-        peer.use_now();
+        peer.use_at(Instant::now());
         let is_own = access.payer.is_none();
         if self.pool.peers(server).authorized() && is_own {
             // Operators are told of it by the next listing.

@@ -116,6 +116,12 @@ impl Peer {
         self.list().filter(|list| list.changes == changes)
     }
 
+    /// The list of tools, if nothing says that it may be out of date.
+    pub(super) fn fresh_list(&self, now: Instant) -> Option<Arc<CachedList>> {
+        let list = lock(&self.list).clone();
+        list.filter(|list| list.is_fresh(now) && list.changes == self.changes())
+    }
+
     /// The number of changes that the server has told.
     pub(super) fn changes(&self) -> u64 {
         self.changes.count()
@@ -129,8 +135,8 @@ impl Peer {
     }
 
     /// Notes that a request uses it.
-    pub(super) fn use_now(&self) {
-        *lock(&self.used) = Instant::now();
+    pub(super) fn use_at(&self, now: Instant) {
+        *lock(&self.used) = now;
     }
 
     /// The time since a request used it.
@@ -166,8 +172,11 @@ impl CachedList {
 
     /// Returns `true` to one caller, who has to replace the list, once it is stale.
     pub(super) fn is_to_be_refreshed(&self) -> bool {
-        let is_stale = self.fresh_until <= Instant::now() || self.expired.load(Ordering::Relaxed);
-        is_stale && !self.refreshing.swap(true, Ordering::Relaxed)
+        !self.is_fresh(Instant::now()) && !self.refreshing.swap(true, Ordering::Relaxed)
+    }
+
+    fn is_fresh(&self, now: Instant) -> bool {
+        now < self.fresh_until && !self.expired.load(Ordering::Relaxed)
     }
 
     /// Notes that the list was not replaced, so that the next caller tries.

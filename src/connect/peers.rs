@@ -116,14 +116,21 @@ impl Peers {
     }
 
     /// The peer of a credential, if it is known.
-    pub(super) fn known(&self, key: PeerKey) -> Option<Arc<Peer>> {
+    pub(super) fn known(&self, key: PeerKey, now: Instant) -> Option<Arc<Peer>> {
         let mut state = self.state();
-        let kept = state.kept.get_mut(&(key, None)).and_then(Entry::peer);
+        let kept = state.kept.get_mut(&(key, None));
+        let kept = kept.and_then(|kept| kept.peer(now));
         let known = kept.or_else(|| state.tried.get(&key)?.upgrade());
-        let gone = state.sweep();
+        let gone = state.sweep(now);
         drop(state);
         self.end(gone);
         known
+    }
+
+    /// The peer of the credential that stands in the record, if it is known.
+    pub(super) fn own(&self, server: &Server, now: Instant) -> Option<Arc<Peer>> {
+        let key = lock(&self.last).as_ref()?.reaches(server)?;
+        self.known(key, now)
     }
 
     /// The failure because of which a token is not tried again yet.
@@ -150,7 +157,7 @@ impl Peers {
     pub(super) fn keep(&self, peer: Arc<Peer>, payer: Option<Digest>) -> Arc<Peer> {
         let mut state = self.state();
         let kept = state.kept.get_mut(&(peer.key, None));
-        if let Some(kept) = kept.and_then(Entry::peer) {
+        if let Some(kept) = kept.and_then(|kept| kept.peer(Instant::now())) {
             return kept;
         }
         state.tried.remove(&peer.key);
@@ -286,7 +293,7 @@ impl Peers {
     /// Takes away what is beyond the limits, now that `payer` has something more, and what was
     /// not used for long.
     fn make_room(&self, mut state: MutexGuard<'_, State>, payer: Option<Digest>) {
-        let mut gone = state.sweep();
+        let mut gone = state.sweep(Instant::now());
         if let Some(payer) = payer {
             let most = (self.most / SHARE).max(1);
             let of_payer = |kept: &Entry| kept.payer == Some(payer);
@@ -374,8 +381,7 @@ impl State {
 
     /// Removes entries that have not been used for a long time; at most once a minute, since it
     /// looks at all of them.
-    fn sweep(&mut self) -> Vec<Entry> {
-        let now = Instant::now();
+    fn sweep(&mut self, now: Instant) -> Vec<Entry> {
         if now.duration_since(self.swept) < SWEEP {
             return Vec::new();
         }
@@ -399,8 +405,8 @@ impl Entry {
     }
 
     /// The peer, which is used now.
-    fn peer(&mut self) -> Option<Arc<Peer>> {
-        self.used = Instant::now();
+    fn peer(&mut self, now: Instant) -> Option<Arc<Peer>> {
+        self.used = now;
         match &self.item {
             Item::Peer(peer) => Some(peer.clone()),
             Item::Session(_) => None,
@@ -474,7 +480,9 @@ mod tests {
         }
 
         fn knows(&self, token: &str) -> bool {
-            self.peers.known(self.peer(token).key).is_some()
+            self.peers
+                .known(self.peer(token).key, Instant::now())
+                .is_some()
         }
     }
 

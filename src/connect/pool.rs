@@ -10,7 +10,7 @@ use std::{sync::Arc, time::SystemTime};
 
 use futures_util::future::join_all;
 use moka::sync::Cache;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     access::Access,
@@ -72,7 +72,7 @@ impl Pool {
     pub(super) fn peer(&self, server: &Server, access: &Access) -> Result<Arc<Peer>, Inactive> {
         let peers = self.peers(server);
         let key = peers.key(server, access);
-        if let Some(known) = peers.known(key) {
+        if let Some(known) = peers.known(key, Instant::now()) {
             return Ok(known);
         }
         let new = || {

@@ -100,6 +100,16 @@ impl Offers {
         }
     }
 
+    /// The same tools in `form`, if they were made.
+    pub(crate) fn known_in(self: &Arc<Self>, form: Form) -> Option<Arc<Self>> {
+        if form == Form::default() {
+            return Some(self.clone());
+        }
+        let forms = self.forms();
+        let known = forms.iter().find(|(known, _)| *known == form);
+        known.map(|(_, offers)| offers.clone())
+    }
+
     /// The same tools in `form`, which are made once; on another thread if they are many. `None` if
     /// that failed.
     pub(crate) async fn in_form(
@@ -107,16 +117,9 @@ impl Offers {
         server: &ServerName,
         form: Form,
     ) -> Option<Arc<Self>> {
-        if form == Form::default() {
-            return Some(self.clone());
-        }
-        let known = self
-            .forms()
-            .iter()
-            .find(|(known, _)| *known == form)
-            .cloned();
-        if let Some((_, offers)) = known {
-            return Some(offers);
+        let known = self.known_in(form);
+        if known.is_some() {
+            return known;
         }
         let (offers, name) = (self.clone(), server.clone());
         let make = move || Arc::new(offers.formed(&name, form));

@@ -111,9 +111,9 @@ pub(crate) async fn active(
     };
     let servers = in_order(named, &servers)?;
     let left = limits.resolve.saturating_sub(took);
-    let ask = |server: Arc<Server>| async move {
+    let ask = async |server: &Arc<Server>| {
         let started = Instant::now();
-        let offers = within(left, gateway.connections.offers(&server, project, tokens)).await;
+        let offers = within(left, gateway.connections.offers(server, project, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
             Err(Inactive::unreachable(format!(
@@ -124,19 +124,24 @@ pub(crate) async fn active(
         if let Some(record) = record {
             record.listed(server.name.as_str(), started, failed.as_deref());
         }
-        (server, offers)
+        offers
     };
-    let mut active = Vec::with_capacity(servers.len());
-    let asked: Vec<_> = servers.into_iter().map(ask).collect();
-    for (wanted, (server, offers)) in named.iter().zip(join_all(asked).await) {
-        let refused = |inactive| {
-            let of = (&*server, project);
-            unusable(gateway, of, &inactive).at(wanted.param.clone())
-        };
-        let offers = offers.map_err(refused)?;
-        active.push(offers);
-    }
-    Ok(active)
+    let now = Instant::now();
+    let at_hand = |server: &Arc<Server>| gateway.connections.offers_at_hand(server, project, now);
+    let mut found: Vec<_> = servers
+        .iter()
+        .map(|server| at_hand(server).map(Ok))
+        .collect();
+    let others = servers.iter().zip(&mut found);
+    let others = others.filter(|(_, found)| found.is_none());
+    join_all(others.map(async |(server, found)| *found = Some(ask(server).await))).await;
+    let each = named.iter().zip(&servers).zip(found.into_iter().flatten());
+    let each = each.map(|((wanted, server), found)| {
+        found.map_err(|inactive| {
+            unusable(gateway, (server, project), &inactive).at(wanted.param.clone())
+        })
+    });
+    each.collect()
 }
 
 /// The tools of these servers that the request of `project` wants.
@@ -301,9 +306,10 @@ async fn look_up(
 
 /// The servers in the caller's order.
 fn in_order(named: Named<'_>, found: &[Arc<Server>]) -> Result<Vec<Arc<Server>>, Refusal> {
-    let server = |Wanted { name, param }: &Wanted| {
-        let mut found = found.iter();
-        let server = found.find(|server| server.name.as_str() == name);
+    let server = |(place, Wanted { name, param }): (usize, &Wanted)| {
+        // Most registries answer in the order in which they are asked.
+        let mut likely = found[place.min(found.len())..].iter().chain(found);
+        let server = likely.find(|server| server.name.as_str() == name);
         // One answer for what does not exist and what is somebody else's.
         server.cloned().ok_or_else(|| {
             let message = format!(
@@ -313,5 +319,5 @@ fn in_order(named: Named<'_>, found: &[Arc<Server>]) -> Result<Vec<Arc<Server>>,
             Refusal::new(Kind::ServerNotFound, message).at(param.clone())
         })
     };
-    named.iter().map(server).collect()
+    named.iter().enumerate().map(server).collect()
 }

@@ -3,7 +3,7 @@ is given the right ones and no others.
 
 The tasks are held-out ones of tests/search/tasks.json. The model has to call a tool (`tool_choice: "required"`), which is
 all that one of this size can be asked for; a call is right if it is one of a tool that would do, with arguments that the
-tool's schema allows. Where it searches, what it searched for and whether the right tool was among what it found is told too.
+tool's schema allows. What it called where it searches is told for each task.
 """
 
 import json

@@ -137,7 +137,7 @@ fn words() -> Value {
                     "name": {"type": "string", "minLength": 1},
                     "policy": maybe("Policy"),
                     "always": {
-                        "type": "boolean",
+                        "type": ["boolean", "null"],
                         "default": false,
                         "description": "It is offered also where tools are searched for.",
                     },
@@ -285,6 +285,10 @@ fn servers() -> Value {
     }
     new.extend(READ_ONLY.map(|name| (name.to_owned(), ignored())));
     let mut changed = new.clone();
+    // The path has it as well.
+    if let Some(name) = changed.get_mut("name") {
+        *name = nullable(name.take());
+    }
     changed.insert("version".to_owned(), version);
     let mut patched = changed.clone();
     let auth = "The members to change; another type leaves nothing of the one before.";
