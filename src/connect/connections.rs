@@ -254,7 +254,7 @@ impl Connections {
         self.shared.pool.parked.park(project, record, sessions);
     }
 
-    /// What [`offers`](Self::offers) gives, if nobody has to be asked for it `now`.
+    /// Answers as [`offers`](Self::offers) without waiting; `None` where somebody has to be asked.
     pub(crate) fn offers_at_hand(
         &self,
         server: &Arc<Server>,

@@ -100,7 +100,7 @@ impl Offers {
         }
     }
 
-    /// The same tools in `form`, if they were made.
+    /// These tools in `form`, where they were made before.
     pub(crate) fn known_in(self: &Arc<Self>, form: Form) -> Option<Arc<Self>> {
         if form == Form::default() {
             return Some(self.clone());
